@@ -1,0 +1,161 @@
+//! The table of tensor types: one row per type, everything else iterates over it.
+
+use crate::simd::Level;
+
+/// Quantizes whole rows.
+///
+/// `src` holds `rows * columns` weights, row-major; `importance`, if given, one non-negative weight per column;
+/// `dst` exactly the bytes of these rows. `columns` is a multiple of the type's block length.
+pub type Quantize = fn(level: Level, src: &[f32], columns: usize, importance: Option<&[f32]>, dst: &mut [u8]);
+
+/// Decodes whole blocks: `src` holds the blocks of exactly `dst.len()` weights.
+pub type Dequantize = fn(level: Level, src: &[u8], dst: &mut [f32]);
+
+macro_rules! dtypes {
+    ($($variant:ident $name:literal gguf $gguf:tt safetensors $st:tt block $len:literal x $bytes:literal $codec:tt;)*) => {
+        /// A tensor type: how weights are laid out in bytes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[allow(missing_docs, non_camel_case_types)]
+        pub enum Dtype { $($variant),* }
+
+        static TABLE: &[DtypeInfo] = &[$(DtypeInfo {
+            dtype: Dtype::$variant,
+            name: $name,
+            gguf_id: dtypes!(@option $gguf),
+            safetensors: dtypes!(@option $st),
+            block_len: $len,
+            block_bytes: $bytes,
+            quantize: dtypes!(@quantize $codec),
+            dequantize: dtypes!(@dequantize $codec),
+        }),*];
+    };
+    (@option -) => { None };
+    (@option $value:literal) => { Some($value) };
+    // `-` opaque, `(module)` both directions, `(<- module)` decode only.
+    (@quantize -) => { None };
+    (@quantize (<- $module:ident)) => { None };
+    (@quantize ($module:ident)) => { Some(crate::types::$module::quantize as Quantize) };
+    (@dequantize -) => { None };
+    (@dequantize (<- $module:ident)) => { Some(crate::types::$module::dequantize as Dequantize) };
+    (@dequantize ($module:ident)) => { Some(crate::types::$module::dequantize as Dequantize) };
+}
+
+// Names and ids: ggml.h, enum ggml_type. Block lengths and sizes: the block structs of ggml-common.h.
+// Safetensors names: the Dtype enum of the safetensors crate.
+dtypes! {
+    F32     "F32"     gguf 0  safetensors "F32"  block 1 x 4 -;
+    F16     "F16"     gguf 1  safetensors "F16"  block 1 x 2 -;
+    BF16    "BF16"    gguf 30 safetensors "BF16" block 1 x 2 -;
+    Q4_0    "Q4_0"    gguf 2  safetensors -      block 32 x 18 -;
+    Q4_1    "Q4_1"    gguf 3  safetensors -      block 32 x 20 -;
+    Q5_0    "Q5_0"    gguf 6  safetensors -      block 32 x 22 -;
+    Q5_1    "Q5_1"    gguf 7  safetensors -      block 32 x 24 -;
+    Q8_0    "Q8_0"    gguf 8  safetensors -      block 32 x 34 -;
+    Q8_1    "Q8_1"    gguf 9  safetensors -      block 32 x 36 -;
+    Q2_K    "Q2_K"    gguf 10 safetensors -      block 256 x 84 -;
+    Q3_K    "Q3_K"    gguf 11 safetensors -      block 256 x 110 -;
+    Q4_K    "Q4_K"    gguf 12 safetensors -      block 256 x 144 -;
+    Q5_K    "Q5_K"    gguf 13 safetensors -      block 256 x 176 -;
+    Q6_K    "Q6_K"    gguf 14 safetensors -      block 256 x 210 -;
+    Q8_K    "Q8_K"    gguf 15 safetensors -      block 256 x 292 -;
+    IQ2_XXS "IQ2_XXS" gguf 16 safetensors -      block 256 x 66 -;
+    IQ2_XS  "IQ2_XS"  gguf 17 safetensors -      block 256 x 74 -;
+    IQ3_XXS "IQ3_XXS" gguf 18 safetensors -      block 256 x 98 -;
+    IQ1_S   "IQ1_S"   gguf 19 safetensors -      block 256 x 50 -;
+    IQ4_NL  "IQ4_NL"  gguf 20 safetensors -      block 32 x 18 -;
+    IQ3_S   "IQ3_S"   gguf 21 safetensors -      block 256 x 110 -;
+    IQ2_S   "IQ2_S"   gguf 22 safetensors -      block 256 x 82 -;
+    IQ4_XS  "IQ4_XS"  gguf 23 safetensors -      block 256 x 136 -;
+    IQ1_M   "IQ1_M"   gguf 29 safetensors -      block 256 x 56 -;
+    TQ1_0   "TQ1_0"   gguf 34 safetensors -      block 256 x 54 -;
+    TQ2_0   "TQ2_0"   gguf 35 safetensors -      block 256 x 66 -;
+    MXFP4   "MXFP4"   gguf 39 safetensors -      block 32 x 17 -;
+    NVFP4   "NVFP4"   gguf 40 safetensors -      block 64 x 36 -;
+    Q1_0    "Q1_0"    gguf 41 safetensors -      block 128 x 18 -;
+    Q2_0    "Q2_0"    gguf 42 safetensors -      block 64 x 18 -;
+    F64     "F64"     gguf 28 safetensors "F64"  block 1 x 8 -;
+    I8      "I8"      gguf 24 safetensors "I8"   block 1 x 1 -;
+    I16     "I16"     gguf 25 safetensors "I16"  block 1 x 2 -;
+    I32     "I32"     gguf 26 safetensors "I32"  block 1 x 4 -;
+    I64     "I64"     gguf 27 safetensors "I64"  block 1 x 8 -;
+    U8      "U8"      gguf -  safetensors "U8"   block 1 x 1 -;
+    U16     "U16"     gguf -  safetensors "U16"  block 1 x 2 -;
+    U32     "U32"     gguf -  safetensors "U32"  block 1 x 4 -;
+    U64     "U64"     gguf -  safetensors "U64"  block 1 x 8 -;
+    BOOL    "BOOL"    gguf -  safetensors "BOOL" block 1 x 1 -;
+    F8_E4M3 "F8_E4M3" gguf -  safetensors "F8_E4M3" block 1 x 1 -;
+    F8_E5M2 "F8_E5M2" gguf -  safetensors "F8_E5M2" block 1 x 1 -;
+    F8_E8M0 "F8_E8M0" gguf -  safetensors "F8_E8M0" block 1 x 1 -;
+}
+
+/// One row of the table.
+pub struct DtypeInfo {
+    /// The type that this row describes.
+    pub dtype: Dtype,
+    /// ggml's name in upper case, or safetensors' where ggml has no such type.
+    pub name: &'static str,
+    /// The number that stands for the type in a GGUF file.
+    pub gguf_id: Option<u32>,
+    /// The name that stands for the type in a safetensors header.
+    pub safetensors: Option<&'static str>,
+    /// Weights per block; the length of a row is a multiple of it.
+    pub block_len: usize,
+    /// Bytes per block.
+    pub block_bytes: usize,
+    /// Encoder, if this crate can write the type.
+    pub quantize: Option<Quantize>,
+    /// Decoder, if this crate can read the type.
+    pub dequantize: Option<Dequantize>,
+}
+
+impl Dtype {
+    /// All types, in the order of the table.
+    pub fn all() -> impl Iterator<Item = Dtype> {
+        TABLE.iter().map(|row| row.dtype)
+    }
+
+    /// The type's row of the table.
+    pub fn info(self) -> &'static DtypeInfo {
+        &TABLE[self as usize]
+    }
+
+    /// ggml's name in upper case, as in `Q4_K`.
+    pub fn name(self) -> &'static str {
+        self.info().name
+    }
+
+    /// The type of this number in a GGUF file.
+    pub fn from_gguf_id(id: u32) -> Option<Dtype> {
+        TABLE.iter().find(|row| row.gguf_id == Some(id)).map(|row| row.dtype)
+    }
+
+    /// The type of this name in a safetensors header.
+    pub fn from_safetensors(name: &str) -> Option<Dtype> {
+        TABLE.iter().find(|row| row.safetensors == Some(name)).map(|row| row.dtype)
+    }
+
+    /// The type of this name, in any case.
+    pub fn from_name(name: &str) -> Option<Dtype> {
+        TABLE.iter().find(|row| row.name.eq_ignore_ascii_case(name)).map(|row| row.dtype)
+    }
+
+    /// True for types whose blocks hold more than one weight.
+    pub fn is_quantized(self) -> bool {
+        self.info().block_len > 1
+    }
+
+    /// Bytes of `weights` weights; `None` if they do not fill whole blocks or the size overflows.
+    pub fn byte_size(self, weights: u64) -> Option<u64> {
+        let info = self.info();
+        if weights % info.block_len as u64 != 0 {
+            return None;
+        }
+        (weights / info.block_len as u64).checked_mul(info.block_bytes as u64)
+    }
+}
+
+impl core::fmt::Display for Dtype {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -1,0 +1,17 @@
+//! Quantization kernels: rows of `f32` weights to the blocks of llama.cpp's tensor types and back.
+//!
+//! The contract is bit identity. For every finite input that llama.cpp's own quantizer accepts, the blocks
+//! written here equal its blocks (x86-64 build without fused multiply-add), with and without per-column
+//! importance, at every CPU level. Every level gives the same bytes because each SIMD lane works on one
+//! sub-block and performs exactly the scalar sequence of operations: no horizontal float sums, no fused
+//! multiply-add, the rounding mode named in the operation.
+//!
+//! This crate knows bytes and numbers only: no files, no threads, no model knowledge.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+mod dtype;
+pub mod simd;
+mod types;
+
+pub use dtype::{Dequantize, Dtype, DtypeInfo, Quantize};
+pub use simd::Level;

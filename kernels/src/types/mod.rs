@@ -1,0 +1,1 @@
+//! One file per tensor type: its layout, its encoder, its decoder.

@@ -1,0 +1,6 @@
+//! Turns published model weights into compact ones.
+//!
+//! open -> identify -> plan -> execute -> commit: see the README's Architecture section.
+#![forbid(unsafe_code)]
+
+pub mod model;

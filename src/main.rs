@@ -1,0 +1,3 @@
+//! The `quantize` command.
+
+fn main() {}
