@@ -3,4 +3,6 @@
 //! open -> identify -> plan -> execute -> commit: see the README's Architecture section.
 #![forbid(unsafe_code)]
 
+pub mod arch;
+pub mod checkpoint;
 pub mod model;

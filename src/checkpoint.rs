@@ -1,0 +1,260 @@
+//! What lies in a Hugging Face folder: which file holds the weights, and the small files beside it.
+//!
+//! Nothing here interprets a file beyond "is this JSON"; `arch` and `tokenizer` do. Sizes are bounded, because a
+//! folder from the network may hold anything under these names.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+/// Most bytes of a configuration file. Published ones have a few kilobytes; those with quantization settings per
+/// layer reach a few hundred.
+const CONFIG_LIMIT: u64 = 16 << 20;
+/// Most bytes of a vocabulary. The largest published `tokenizer.json` have 33 MB.
+const VOCABULARY_LIMIT: u64 = 256 << 20;
+
+/// Failures to find or read the files of a checkpoint.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum CheckpointError {
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{}: not a regular file", path.display())]
+    NotAFile { path: PathBuf },
+    #[error("{}: larger than {limit} bytes, the most that is read for a file of this name", path.display())]
+    TooLarge { path: PathBuf, limit: u64 },
+    #[error("{}: not UTF-8 at byte {offset}", path.display())]
+    NotUtf8 { path: PathBuf, offset: usize },
+    #[error("{}: not as expected: {source}", path.display())]
+    Json { path: PathBuf, source: serde_json::Error },
+    #[error("{}: no weights: neither model.safetensors.index.json nor a *.safetensors file is there", folder.display())]
+    NoWeights { folder: PathBuf },
+    #[error(
+        "{}: only PyTorch pickles such as {file}; a pickle can run code when it is opened, so it is not read: \
+         convert it to safetensors first",
+        folder.display()
+    )]
+    OnlyPickles { folder: PathBuf, file: String },
+    #[error(
+        "{}: several files of weights and no model.safetensors.index.json that says how they belong together: {}; \
+         name the one to read",
+        folder.display(),
+        files.join(", ")
+    )]
+    SeveralWeights { folder: PathBuf, files: Vec<String> },
+}
+
+/// The files that may lie beside the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum SideFile {
+    Config,
+    TokenizerJson,
+    TokenizerConfig,
+    SentencePiece,
+    Tekken,
+    SpecialTokensMap,
+    AddedTokens,
+    Merges,
+    ChatTemplateJinja,
+    ChatTemplateJson,
+    Readme,
+}
+
+impl SideFile {
+    /// Name in the folder and the most bytes that are read of it.
+    const fn row(self) -> (&'static str, u64) {
+        match self {
+            SideFile::Config => ("config.json", CONFIG_LIMIT),
+            SideFile::TokenizerJson => ("tokenizer.json", VOCABULARY_LIMIT),
+            SideFile::TokenizerConfig => ("tokenizer_config.json", CONFIG_LIMIT),
+            SideFile::SentencePiece => ("tokenizer.model", VOCABULARY_LIMIT),
+            SideFile::Tekken => ("tekken.json", VOCABULARY_LIMIT),
+            SideFile::SpecialTokensMap => ("special_tokens_map.json", CONFIG_LIMIT),
+            SideFile::AddedTokens => ("added_tokens.json", CONFIG_LIMIT),
+            SideFile::Merges => ("merges.txt", VOCABULARY_LIMIT),
+            SideFile::ChatTemplateJinja => ("chat_template.jinja", CONFIG_LIMIT),
+            SideFile::ChatTemplateJson => ("chat_template.json", CONFIG_LIMIT),
+            SideFile::Readme => ("README.md", CONFIG_LIMIT),
+        }
+    }
+
+    /// Name in the folder.
+    pub const fn name(self) -> &'static str {
+        self.row().0
+    }
+}
+
+/// A folder as published on Hugging Face, and the file in it that holds or lists the weights.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    folder: PathBuf,
+    weights: PathBuf,
+}
+
+impl Checkpoint {
+    /// The checkpoint at `path`: a folder, or a file of weights (or an index of shards) with the rest beside it.
+    ///
+    /// # Errors
+    /// When the path cannot be read, or when a folder does not have exactly one candidate for the weights.
+    pub fn beside(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        let path = path.as_ref();
+        let metadata = path.metadata().map_err(|source| io_error(path, source))?;
+        if metadata.is_dir() {
+            return Ok(Self { folder: path.to_owned(), weights: find_weights(path)? });
+        }
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        Ok(Self { folder, weights: path.to_owned() })
+    }
+
+    /// The folder in which everything lies.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The file to open as a source of tensors: a `*.safetensors` or a `*.safetensors.index.json`.
+    pub fn weights(&self) -> &Path {
+        &self.weights
+    }
+
+    /// The folder's own name, from which `general.name` and its relatives derive.
+    pub fn name(&self) -> String {
+        let text = |name: &OsStr| name.to_string_lossy().into_owned();
+        match self.folder.file_name() {
+            Some(name) => text(name),
+            // `.`, `..` and the like
+            None => self.folder.canonicalize().ok().and_then(|path| path.file_name().map(text)).unwrap_or_default(),
+        }
+    }
+
+    /// Where `file` is or would be.
+    pub fn path(&self, file: SideFile) -> PathBuf {
+        self.folder.join(file.name())
+    }
+
+    /// Whether `file` is there.
+    pub fn has(&self, file: SideFile) -> bool {
+        self.path(file).exists()
+    }
+
+    /// The bytes of `file`, if it is there.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no regular file, or is larger than its limit.
+    pub fn bytes(&self, file: SideFile) -> Result<Option<Vec<u8>>, CheckpointError> {
+        read_bounded(&self.path(file), file.row().1)
+    }
+
+    /// The text of `file`, if it is there.
+    ///
+    /// # Errors
+    /// As for [`Self::bytes`], and when it is not UTF-8.
+    pub fn text(&self, file: SideFile) -> Result<Option<String>, CheckpointError> {
+        let Some(bytes) = self.bytes(file)? else { return Ok(None) };
+        utf8(&self.path(file), bytes).map(Some)
+    }
+
+    /// `file` read as JSON, if it is there.
+    ///
+    /// # Errors
+    /// As for [`Self::bytes`], and when it is not JSON of the expected form.
+    pub fn json<T: DeserializeOwned>(&self, file: SideFile) -> Result<Option<T>, CheckpointError> {
+        let Some(bytes) = self.bytes(file)? else { return Ok(None) };
+        let path = self.path(file);
+        serde_json::from_slice(&bytes).map(Some).map_err(|source| CheckpointError::Json { path, source })
+    }
+
+    /// The templates in `additional_chat_templates/`, name and text, by name.
+    ///
+    /// # Errors
+    /// As for [`Self::text`].
+    pub fn additional_chat_templates(&self) -> Result<Vec<(String, String)>, CheckpointError> {
+        let folder = self.folder.join("additional_chat_templates");
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut templates = Vec::new();
+        for name in names_in(&folder)? {
+            let Some(stem) = name.strip_suffix(".jinja") else { continue };
+            let path = folder.join(&name);
+            if let Some(bytes) = read_bounded(&path, CONFIG_LIMIT)? {
+                templates.push((stem.to_owned(), utf8(&path, bytes)?));
+            }
+        }
+        Ok(templates)
+    }
+}
+
+/// Index of shards first, then the usual name, then the only candidate.
+fn find_weights(folder: &Path) -> Result<PathBuf, CheckpointError> {
+    for name in ["model.safetensors.index.json", "model.safetensors"] {
+        let path = folder.join(name);
+        if path.exists() {
+            return Ok(path);
+        }
+    }
+    let names = names_in(folder)?;
+    let mut files: Vec<&String> = names.iter().filter(|name| name.ends_with(".safetensors")).collect();
+    // Mistral publishes the same weights a second time under its own names.
+    if files.iter().any(|name| !name.starts_with("consolidated")) {
+        files.retain(|name| !name.starts_with("consolidated"));
+    }
+    match files.as_slice() {
+        [file] => Ok(folder.join(file)),
+        [] => Err(match names.into_iter().find(|name| is_pickle(name)) {
+            Some(file) => CheckpointError::OnlyPickles { folder: folder.to_owned(), file },
+            None => CheckpointError::NoWeights { folder: folder.to_owned() },
+        }),
+        _ => Err(CheckpointError::SeveralWeights {
+            folder: folder.to_owned(),
+            files: files.into_iter().cloned().collect(),
+        }),
+    }
+}
+
+fn is_pickle(name: &str) -> bool {
+    [".bin", ".pt", ".pth", ".ckpt"].iter().any(|suffix| name.ends_with(suffix))
+}
+
+/// Names in a folder that are UTF-8, in byte order.
+fn names_in(folder: &Path) -> Result<Vec<String>, CheckpointError> {
+    let mut names = Vec::new();
+    for entry in folder.read_dir().map_err(|source| io_error(folder, source))? {
+        let entry = entry.map_err(|source| io_error(folder, source))?;
+        names.extend(entry.file_name().into_string().ok());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn read_bounded(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, CheckpointError> {
+    match path.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(io_error(path, source)),
+        // opening a pipe would wait for a writer
+        Ok(metadata) if !metadata.is_file() => return Err(CheckpointError::NotAFile { path: path.to_owned() }),
+        Ok(_) => {}
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|source| io_error(path, source))?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|source| io_error(path, source))?;
+    if bytes.len() as u64 > limit {
+        return Err(CheckpointError::TooLarge { path: path.to_owned(), limit });
+    }
+    Ok(Some(bytes))
+}
+
+fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String, CheckpointError> {
+    String::from_utf8(bytes)
+        .map_err(|error| CheckpointError::NotUtf8 { path: path.to_owned(), offset: error.utf8_error().valid_up_to() })
+}
+
+fn io_error(path: &Path, source: io::Error) -> CheckpointError {
+    CheckpointError::Io { path: path.to_owned(), source }
+}
