@@ -12,7 +12,8 @@ pub type Quantize = fn(level: Level, src: &[f32], columns: usize, importance: Op
 pub type Dequantize = fn(level: Level, src: &[u8], dst: &mut [f32]);
 
 macro_rules! dtypes {
-    ($($variant:ident $name:literal gguf $gguf:tt safetensors $st:tt block $len:literal x $bytes:literal $codec:tt;)*) => {
+    ($($variant:ident $name:literal gguf $gguf:tt safetensors $st:tt block $len:literal x $bytes:literal
+       scales $scales:tt codec $codec:tt;)*) => {
         /// A tensor type: how weights are laid out in bytes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[allow(missing_docs, non_camel_case_types)]
@@ -25,12 +26,15 @@ macro_rules! dtypes {
             safetensors: dtypes!(@option $st),
             block_len: $len,
             block_bytes: $bytes,
+            scales: dtypes!(@scales $scales),
             quantize: dtypes!(@quantize $codec),
             dequantize: dtypes!(@dequantize $codec),
         }),*];
     };
     (@option -) => { None };
     (@option $value:literal) => { Some($value) };
+    (@scales -) => { Scales::None };
+    (@scales ($kind:ident $($offsets:tt)?)) => { Scales::$kind $((&$offsets))? };
     // `-` opaque, `(module)` both directions, `(<- module)` decode only.
     (@quantize -) => { None };
     (@quantize (<- $module:ident)) => { None };
@@ -40,52 +44,52 @@ macro_rules! dtypes {
     (@dequantize ($module:ident)) => { Some(crate::types::$module::dequantize as Dequantize) };
 }
 
-// Names and ids: ggml.h, enum ggml_type. Block lengths and sizes: the block structs of ggml-common.h.
+// Names and ids: ggml.h, enum ggml_type. Block lengths, sizes and places of scales: the block structs of ggml-common.h.
 // Safetensors names: the Dtype enum of the safetensors crate.
 dtypes! {
-    F32     "F32"     gguf 0  safetensors "F32"  block 1 x 4 -;
-    F16     "F16"     gguf 1  safetensors "F16"  block 1 x 2 -;
-    BF16    "BF16"    gguf 30 safetensors "BF16" block 1 x 2 -;
-    Q4_0    "Q4_0"    gguf 2  safetensors -      block 32 x 18 -;
-    Q4_1    "Q4_1"    gguf 3  safetensors -      block 32 x 20 -;
-    Q5_0    "Q5_0"    gguf 6  safetensors -      block 32 x 22 -;
-    Q5_1    "Q5_1"    gguf 7  safetensors -      block 32 x 24 -;
-    Q8_0    "Q8_0"    gguf 8  safetensors -      block 32 x 34 -;
-    Q8_1    "Q8_1"    gguf 9  safetensors -      block 32 x 36 -;
-    Q2_K    "Q2_K"    gguf 10 safetensors -      block 256 x 84 -;
-    Q3_K    "Q3_K"    gguf 11 safetensors -      block 256 x 110 -;
-    Q4_K    "Q4_K"    gguf 12 safetensors -      block 256 x 144 -;
-    Q5_K    "Q5_K"    gguf 13 safetensors -      block 256 x 176 -;
-    Q6_K    "Q6_K"    gguf 14 safetensors -      block 256 x 210 -;
-    Q8_K    "Q8_K"    gguf 15 safetensors -      block 256 x 292 -;
-    IQ2_XXS "IQ2_XXS" gguf 16 safetensors -      block 256 x 66 -;
-    IQ2_XS  "IQ2_XS"  gguf 17 safetensors -      block 256 x 74 -;
-    IQ3_XXS "IQ3_XXS" gguf 18 safetensors -      block 256 x 98 -;
-    IQ1_S   "IQ1_S"   gguf 19 safetensors -      block 256 x 50 -;
-    IQ4_NL  "IQ4_NL"  gguf 20 safetensors -      block 32 x 18 -;
-    IQ3_S   "IQ3_S"   gguf 21 safetensors -      block 256 x 110 -;
-    IQ2_S   "IQ2_S"   gguf 22 safetensors -      block 256 x 82 -;
-    IQ4_XS  "IQ4_XS"  gguf 23 safetensors -      block 256 x 136 -;
-    IQ1_M   "IQ1_M"   gguf 29 safetensors -      block 256 x 56 -;
-    TQ1_0   "TQ1_0"   gguf 34 safetensors -      block 256 x 54 -;
-    TQ2_0   "TQ2_0"   gguf 35 safetensors -      block 256 x 66 -;
-    MXFP4   "MXFP4"   gguf 39 safetensors -      block 32 x 17 -;
-    NVFP4   "NVFP4"   gguf 40 safetensors -      block 64 x 36 -;
-    Q1_0    "Q1_0"    gguf 41 safetensors -      block 128 x 18 -;
-    Q2_0    "Q2_0"    gguf 42 safetensors -      block 64 x 18 -;
-    F64     "F64"     gguf 28 safetensors "F64"  block 1 x 8 -;
-    I8      "I8"      gguf 24 safetensors "I8"   block 1 x 1 -;
-    I16     "I16"     gguf 25 safetensors "I16"  block 1 x 2 -;
-    I32     "I32"     gguf 26 safetensors "I32"  block 1 x 4 -;
-    I64     "I64"     gguf 27 safetensors "I64"  block 1 x 8 -;
-    U8      "U8"      gguf -  safetensors "U8"   block 1 x 1 -;
-    U16     "U16"     gguf -  safetensors "U16"  block 1 x 2 -;
-    U32     "U32"     gguf -  safetensors "U32"  block 1 x 4 -;
-    U64     "U64"     gguf -  safetensors "U64"  block 1 x 8 -;
-    BOOL    "BOOL"    gguf -  safetensors "BOOL" block 1 x 1 -;
-    F8_E4M3 "F8_E4M3" gguf -  safetensors "F8_E4M3" block 1 x 1 -;
-    F8_E5M2 "F8_E5M2" gguf -  safetensors "F8_E5M2" block 1 x 1 -;
-    F8_E8M0 "F8_E8M0" gguf -  safetensors "F8_E8M0" block 1 x 1 -;
+    F32     "F32"     gguf 0  safetensors "F32"  block 1 x 4 scales (F32) codec -;
+    F16     "F16"     gguf 1  safetensors "F16"  block 1 x 2 scales (F16 [0]) codec -;
+    BF16    "BF16"    gguf 30 safetensors "BF16" block 1 x 2 scales (BF16) codec -;
+    Q4_0    "Q4_0"    gguf 2  safetensors -      block 32 x 18 scales (F16 [0]) codec -;
+    Q4_1    "Q4_1"    gguf 3  safetensors -      block 32 x 20 scales (F16 [0, 2]) codec -;
+    Q5_0    "Q5_0"    gguf 6  safetensors -      block 32 x 22 scales (F16 [0]) codec -;
+    Q5_1    "Q5_1"    gguf 7  safetensors -      block 32 x 24 scales (F16 [0, 2]) codec -;
+    Q8_0    "Q8_0"    gguf 8  safetensors -      block 32 x 34 scales (F16 [0]) codec -;
+    Q8_1    "Q8_1"    gguf 9  safetensors -      block 32 x 36 scales (F16 [0, 2]) codec -;
+    Q2_K    "Q2_K"    gguf 10 safetensors -      block 256 x 84 scales (F16 [80, 82]) codec -;
+    Q3_K    "Q3_K"    gguf 11 safetensors -      block 256 x 110 scales (F16 [108]) codec -;
+    Q4_K    "Q4_K"    gguf 12 safetensors -      block 256 x 144 scales (F16 [0, 2]) codec -;
+    Q5_K    "Q5_K"    gguf 13 safetensors -      block 256 x 176 scales (F16 [0, 2]) codec -;
+    Q6_K    "Q6_K"    gguf 14 safetensors -      block 256 x 210 scales (F16 [208]) codec -;
+    Q8_K    "Q8_K"    gguf 15 safetensors -      block 256 x 292 scales (F32) codec -;
+    IQ2_XXS "IQ2_XXS" gguf 16 safetensors -      block 256 x 66 scales (F16 [0]) codec -;
+    IQ2_XS  "IQ2_XS"  gguf 17 safetensors -      block 256 x 74 scales (F16 [0]) codec -;
+    IQ3_XXS "IQ3_XXS" gguf 18 safetensors -      block 256 x 98 scales (F16 [0]) codec -;
+    IQ1_S   "IQ1_S"   gguf 19 safetensors -      block 256 x 50 scales (F16 [0]) codec -;
+    IQ4_NL  "IQ4_NL"  gguf 20 safetensors -      block 32 x 18 scales (F16 [0]) codec -;
+    IQ3_S   "IQ3_S"   gguf 21 safetensors -      block 256 x 110 scales (F16 [0]) codec -;
+    IQ2_S   "IQ2_S"   gguf 22 safetensors -      block 256 x 82 scales (F16 [0]) codec -;
+    IQ4_XS  "IQ4_XS"  gguf 23 safetensors -      block 256 x 136 scales (F16 [0]) codec -;
+    IQ1_M   "IQ1_M"   gguf 29 safetensors -      block 256 x 56 scales (IQ1_M) codec -;
+    TQ1_0   "TQ1_0"   gguf 34 safetensors -      block 256 x 54 scales (F16 [52]) codec -;
+    TQ2_0   "TQ2_0"   gguf 35 safetensors -      block 256 x 66 scales (F16 [64]) codec -;
+    MXFP4   "MXFP4"   gguf 39 safetensors -      block 32 x 17 scales (E8M0) codec -;
+    NVFP4   "NVFP4"   gguf 40 safetensors -      block 64 x 36 scales - codec -;
+    Q1_0    "Q1_0"    gguf 41 safetensors -      block 128 x 18 scales (F16 [0]) codec -;
+    Q2_0    "Q2_0"    gguf 42 safetensors -      block 64 x 18 scales (F16 [0]) codec -;
+    F64     "F64"     gguf 28 safetensors "F64"  block 1 x 8 scales (F64) codec -;
+    I8      "I8"      gguf 24 safetensors "I8"   block 1 x 1 scales - codec -;
+    I16     "I16"     gguf 25 safetensors "I16"  block 1 x 2 scales - codec -;
+    I32     "I32"     gguf 26 safetensors "I32"  block 1 x 4 scales - codec -;
+    I64     "I64"     gguf 27 safetensors "I64"  block 1 x 8 scales - codec -;
+    U8      "U8"      gguf -  safetensors "U8"   block 1 x 1 scales - codec -;
+    U16     "U16"     gguf -  safetensors "U16"  block 1 x 2 scales - codec -;
+    U32     "U32"     gguf -  safetensors "U32"  block 1 x 4 scales - codec -;
+    U64     "U64"     gguf -  safetensors "U64"  block 1 x 8 scales - codec -;
+    BOOL    "BOOL"    gguf -  safetensors "BOOL" block 1 x 1 scales - codec -;
+    F8_E4M3 "F8_E4M3" gguf -  safetensors "F8_E4M3" block 1 x 1 scales - codec -;
+    F8_E5M2 "F8_E5M2" gguf -  safetensors "F8_E5M2" block 1 x 1 scales - codec -;
+    F8_E8M0 "F8_E8M0" gguf -  safetensors "F8_E8M0" block 1 x 1 scales (E8M0) codec -;
 }
 
 /// One row of the table.
@@ -102,10 +106,32 @@ pub struct DtypeInfo {
     pub block_len: usize,
     /// Bytes per block.
     pub block_bytes: usize,
+    /// The numbers of a block that must be finite.
+    pub scales: Scales,
     /// Encoder, if this crate can write the type.
     pub quantize: Option<Quantize>,
     /// Decoder, if this crate can read the type.
     pub dequantize: Option<Dequantize>,
+}
+
+/// Where a block keeps the floating-point numbers that scale its weights.
+#[derive(Clone, Copy, Debug)]
+#[allow(non_camel_case_types)]
+pub enum Scales {
+    /// Nowhere, or ggml does not look.
+    None,
+    /// An f64 at the start.
+    F64,
+    /// An f32 at the start.
+    F32,
+    /// A bf16 at the start.
+    BF16,
+    /// f16 numbers at these offsets in bytes.
+    F16(&'static [usize]),
+    /// A power of two in the first byte, whose 255 means NaN.
+    E8M0,
+    /// One f16 spread over the upper four bits of the last four 16-bit words, the lowest bits first.
+    IQ1_M,
 }
 
 impl Dtype {
@@ -147,7 +173,7 @@ impl Dtype {
     /// Bytes of `weights` weights; `None` if they do not fill whole blocks or the size overflows.
     pub fn byte_size(self, weights: u64) -> Option<u64> {
         let info = self.info();
-        if weights % info.block_len as u64 != 0 {
+        if !weights.is_multiple_of(info.block_len as u64) {
             return None;
         }
         (weights / info.block_len as u64).checked_mul(info.block_bytes as u64)

@@ -12,6 +12,8 @@
 mod dtype;
 pub mod simd;
 mod types;
+mod validate;
 
-pub use dtype::{Dequantize, Dtype, DtypeInfo, Quantize};
+pub use dtype::{Dequantize, Dtype, DtypeInfo, Quantize, Scales};
 pub use simd::Level;
+pub use validate::validate;

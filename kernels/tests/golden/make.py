@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Makes digests.txt: what llama.cpp's own quantizers write for the inputs of the golden tests.
+
+    cargo run -p weightmill-kernels --example golden_inputs -- INPUTS
+    python3 make.py ORACLE/ggml.py INPUTS > digests.txt
+
+ORACLE/ggml.py gives class Ggml, with `quantize` and `dequantize` by ggml_quantize_chunk and dequantize_row_* of
+llama.cpp v0.5.0 (x86-64, no fused multiply-add), and `lib`, the loaded library. Lines of digests.txt:
+
+    input CASE DIGEST                                weights, then each importance
+    TYPE CASE IMPORTANCE DIGEST DECODED ROWS         the blocks; the same blocks dequantized; 8 bits of every row's digest
+    TYPE CASE IMPORTANCE rejected BLOCK              ggml_validate_row_data finds fault with this block
+    TYPE decode DIGEST                               random blocks dequantized
+
+A digest is the first 64 bits of a SHA-256.
+"""
+import ctypes, hashlib, importlib.util, pathlib, sys
+import numpy as np
+
+spec = importlib.util.spec_from_file_location("ggml", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+ggml, inputs = module.Ggml(), pathlib.Path(sys.argv[2])
+ggml.lib.ggml_validate_row_data.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+ggml.lib.ggml_validate_row_data.restype = ctypes.c_bool
+
+
+def digest(*arrays):
+    return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()[:16]
+
+
+def first_rejected(kind, blocks):
+    """Index of the first block that ggml finds fault with, or None."""
+    number = ggml.ids[kind.lower()]
+    size = ggml.lib.ggml_type_size(number)
+    flat = np.ascontiguousarray(blocks).reshape(-1, size)
+    if ggml.lib.ggml_validate_row_data(number, flat.ctypes.data, flat.nbytes):
+        return None
+    return next(i for i, b in enumerate(flat) if not ggml.lib.ggml_validate_row_data(number, b.ctypes.data, size))
+
+
+cases = [line.split() for line in (inputs / "index.txt").read_text().splitlines()]
+for name, rows, columns, *importances in cases:
+    files = [f"{name}.f32"] + [f"{name}.{i}.f32" for i in importances]
+    print("input", name, digest(*(np.fromfile(inputs / f, "<f4") for f in files)))
+for kind in (inputs / "types.txt").read_text().split():
+    length = ggml.lib.ggml_blck_size(ggml.ids[kind.lower()])
+    for name, rows, columns, *importances in cases:
+        if int(columns) % length:
+            continue
+        weights = np.fromfile(inputs / f"{name}.f32", "<f4").reshape(int(rows), int(columns))
+        for importance in ["none"] + importances:
+            columns_importance = None if importance == "none" else np.fromfile(inputs / f"{name}.{importance}.f32", "<f4")
+            blocks = ggml.quantize(kind, weights, columns_importance)
+            rejected = first_rejected(kind, blocks)
+            if rejected is None:
+                decoded = ggml.dequantize(kind, blocks, int(columns))
+                print(kind, name, importance, digest(blocks), digest(decoded), "".join(digest(row)[:2] for row in blocks))
+            else:
+                print(kind, name, importance, "rejected", rejected)
+    blocks = np.fromfile(inputs / f"{kind}.bin", np.uint8)
+    assert first_rejected(kind, blocks) is None, f"{kind}: the blocks to decode are not sound"
+    blocks = blocks.reshape(-1, ggml.lib.ggml_type_size(ggml.ids[kind.lower()]))
+    print(kind, "decode", digest(ggml.dequantize(kind, blocks, length)))
