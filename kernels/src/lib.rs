@@ -9,11 +9,13 @@
 //! This crate knows bytes and numbers only: no files, no threads, no model knowledge.
 #![cfg_attr(not(feature = "std"), no_std)]
 
+mod codec;
 mod dtype;
 pub mod simd;
 mod types;
 mod validate;
 
+pub use codec::{dequantize, quantize};
 pub use dtype::{Dequantize, Dtype, DtypeInfo, Quantize, Scales};
 pub use simd::Level;
 pub use validate::validate;

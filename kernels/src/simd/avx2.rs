@@ -1,0 +1,162 @@
+//! The AVX2 level: 8 lanes, with F16C for half precision. Fused multiply-add is not switched on.
+
+use super::{Kernel, Simd};
+use core::arch::x86_64::*;
+
+/// Proof that the CPU has AVX2 and F16C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// The token, if the CPU has what it stands for.
+    pub fn detect() -> Option<Self> {
+        // These names must match those of `run`.
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c")).then_some(Avx2(()))
+    }
+}
+
+/// Runs the kernel with the level's instructions switched on.
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn run<K: Kernel>(token: Avx2, kernel: K) -> K::Out {
+    kernel.run(token)
+}
+
+const N: usize = 8;
+
+macro_rules! operations {
+    ($(fn $name:ident $(<const $n:ident: u32>)? ($($arg:ident: $ty:ty),*) -> $out:ty $body:block)*) => {$(
+        #[inline(always)]
+        fn $name $(<const $n: u32>)? (self, $($arg: $ty),*) -> $out {
+            // SAFETY: the token proves that the CPU has AVX2 and F16C; the instructions touch registers only, but for
+            // loads and stores, which go through references to arrays of the vector's length.
+            unsafe { $body }
+        }
+    )*};
+}
+
+impl Simd for Avx2 {
+    const LANES: usize = N;
+    type F32 = __m256;
+    type I32 = __m256i;
+    type Mask = __m256;
+
+    #[inline(always)]
+    fn transpose(self, src: &[f32], start: impl Fn(usize) -> usize, dst: &mut [__m256]) {
+        let rows: [&[f32]; N] = core::array::from_fn(|l| &src[start(l)..][..dst.len()]);
+        let mut tiles = dst.chunks_exact_mut(N);
+        for (tile, dst) in (&mut tiles).enumerate() {
+            let tile = rows.map(|row| self.load(&row[tile * N..]));
+            dst.copy_from_slice(&transpose_tile(self, tile));
+        }
+        let rest = tiles.into_remainder();
+        let done = rows[0].len() - rest.len();
+        for (i, v) in rest.iter_mut().enumerate() {
+            *v = self.load(&rows.map(|row| row[done + i]));
+        }
+    }
+
+    #[inline(always)]
+    fn reduce_max(self, v: __m256) -> f32 {
+        let mut lanes = [0.0; N];
+        self.store(v, &mut lanes);
+        lanes.into_iter().fold(lanes[0], |m, x| if x > m { x } else { m })
+    }
+
+    operations! {
+        fn splat(value: f32) -> __m256 { _mm256_set1_ps(value) }
+        fn load(src: &[f32]) -> __m256 {
+            let src: &[f32; N] = src.first_chunk().expect("a vector's worth of floats");
+            _mm256_loadu_ps(src.as_ptr())
+        }
+        fn store(v: __m256, dst: &mut [f32]) -> () {
+            let dst: &mut [f32; N] = dst.first_chunk_mut().expect("room for a vector");
+            _mm256_storeu_ps(dst.as_mut_ptr(), v)
+        }
+        fn add(a: __m256, b: __m256) -> __m256 { _mm256_add_ps(a, b) }
+        fn sub(a: __m256, b: __m256) -> __m256 { _mm256_sub_ps(a, b) }
+        fn mul(a: __m256, b: __m256) -> __m256 { _mm256_mul_ps(a, b) }
+        fn div(a: __m256, b: __m256) -> __m256 { _mm256_div_ps(a, b) }
+        fn sqrt(v: __m256) -> __m256 { _mm256_sqrt_ps(v) }
+        fn min(a: __m256, b: __m256) -> __m256 { _mm256_min_ps(a, b) }
+        fn max(a: __m256, b: __m256) -> __m256 { _mm256_max_ps(a, b) }
+        fn abs(v: __m256) -> __m256 { _mm256_andnot_ps(_mm256_set1_ps(-0.0), v) }
+        fn neg(v: __m256) -> __m256 { _mm256_xor_ps(_mm256_set1_ps(-0.0), v) }
+        fn round_even(v: __m256) -> __m256 {
+            _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v)
+        }
+        fn lt(a: __m256, b: __m256) -> __m256 { _mm256_cmp_ps::<_CMP_LT_OQ>(a, b) }
+        fn le(a: __m256, b: __m256) -> __m256 { _mm256_cmp_ps::<_CMP_LE_OQ>(a, b) }
+        fn eq(a: __m256, b: __m256) -> __m256 { _mm256_cmp_ps::<_CMP_EQ_OQ>(a, b) }
+        fn select(mask: __m256, yes: __m256, no: __m256) -> __m256 { _mm256_blendv_ps(no, yes, mask) }
+
+        fn any(mask: __m256) -> bool { _mm256_movemask_ps(mask) != 0 }
+        fn all(mask: __m256) -> bool { _mm256_movemask_ps(mask) == 0xff }
+        fn and(a: __m256, b: __m256) -> __m256 { _mm256_and_ps(a, b) }
+        fn or(a: __m256, b: __m256) -> __m256 { _mm256_or_ps(a, b) }
+        fn not(a: __m256) -> __m256 { _mm256_xor_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(-1))) }
+
+        fn splat_i32(value: i32) -> __m256i { _mm256_set1_epi32(value) }
+        fn store_i32(v: __m256i, dst: &mut [i32]) -> () {
+            let dst: &mut [i32; N] = dst.first_chunk_mut().expect("room for a vector");
+            _mm256_storeu_si256(dst.as_mut_ptr().cast(), v)
+        }
+        fn load_u8(src: &[u8]) -> __m256i {
+            let src: &[u8; N] = src.first_chunk().expect("a vector's worth of bytes");
+            _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(*src)))
+        }
+        fn load_i8(src: &[u8]) -> __m256i {
+            let src: &[u8; N] = src.first_chunk().expect("a vector's worth of bytes");
+            _mm256_cvtepi8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(*src)))
+        }
+        fn store_u8(v: __m256i, dst: &mut [u8]) -> () {
+            let dst: &mut [u8; N] = dst.first_chunk_mut().expect("room for a vector's bytes");
+            // Within each half the lowest bytes come together, then the halves.
+            let lowest = _mm256_set1_epi32(0x0c08_0400);
+            let bytes = _mm256_shuffle_epi8(v, lowest);
+            let (low, high) = (_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes));
+            *dst = _mm_cvtsi128_si64(_mm_unpacklo_epi32(low, high)).to_le_bytes();
+        }
+        fn add_i32(a: __m256i, b: __m256i) -> __m256i { _mm256_add_epi32(a, b) }
+        fn sub_i32(a: __m256i, b: __m256i) -> __m256i { _mm256_sub_epi32(a, b) }
+        fn min_i32(a: __m256i, b: __m256i) -> __m256i { _mm256_min_epi32(a, b) }
+        fn max_i32(a: __m256i, b: __m256i) -> __m256i { _mm256_max_epi32(a, b) }
+        fn and_i32(a: __m256i, b: __m256i) -> __m256i { _mm256_and_si256(a, b) }
+        fn or_i32(a: __m256i, b: __m256i) -> __m256i { _mm256_or_si256(a, b) }
+        fn shl_i32<const S: u32>(v: __m256i) -> __m256i { _mm256_sll_epi32(v, _mm_cvtsi32_si128(S as i32)) }
+        fn shr_i32<const S: u32>(v: __m256i) -> __m256i { _mm256_srl_epi32(v, _mm_cvtsi32_si128(S as i32)) }
+        fn eq_i32(a: __m256i, b: __m256i) -> __m256 { _mm256_castsi256_ps(_mm256_cmpeq_epi32(a, b)) }
+        fn gt_i32(a: __m256i, b: __m256i) -> __m256 { _mm256_castsi256_ps(_mm256_cmpgt_epi32(a, b)) }
+        fn select_i32(mask: __m256, yes: __m256i, no: __m256i) -> __m256i {
+            _mm256_blendv_epi8(no, yes, _mm256_castps_si256(mask))
+        }
+
+        fn to_f32(v: __m256i) -> __m256 { _mm256_cvtepi32_ps(v) }
+        fn trunc_i32(v: __m256) -> __m256i { _mm256_cvttps_epi32(v) }
+        fn to_bits(v: __m256) -> __m256i { _mm256_castps_si256(v) }
+        fn from_bits(v: __m256i) -> __m256 { _mm256_castsi256_ps(v) }
+        fn to_f16_bits(v: __m256) -> __m256i { _mm256_cvtepu16_epi32(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v)) }
+        fn from_f16_bits(v: __m256i) -> __m256 {
+            let (low, high) = (_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+            _mm256_cvtph_ps(_mm_packus_epi32(low, high))
+        }
+    }
+}
+
+/// The transpose of 8 rows of 8.
+#[inline(always)]
+fn transpose_tile(_proof: Avx2, r: [__m256; N]) -> [__m256; N] {
+    // SAFETY: the token proves that the CPU has AVX; registers only.
+    unsafe {
+        // Pairs of rows interleaved, then fours, then the halves exchanged.
+        let lo = |a: usize, b: usize| _mm256_unpacklo_ps(r[a], r[b]);
+        let hi = |a: usize, b: usize| _mm256_unpackhi_ps(r[a], r[b]);
+        let p = [lo(0, 1), hi(0, 1), lo(2, 3), hi(2, 3), lo(4, 5), hi(4, 5), lo(6, 7), hi(6, 7)];
+        let even = |a: usize, b: usize| _mm256_shuffle_ps::<0x44>(p[a], p[b]);
+        let odd = |a: usize, b: usize| _mm256_shuffle_ps::<0xee>(p[a], p[b]);
+        let q = [even(0, 2), odd(0, 2), even(1, 3), odd(1, 3), even(4, 6), odd(4, 6), even(5, 7), odd(5, 7)];
+        core::array::from_fn(|i| {
+            let (a, b) = (q[i % 4], q[i % 4 + 4]);
+            if i < 4 { _mm256_permute2f128_ps::<0x20>(a, b) } else { _mm256_permute2f128_ps::<0x31>(a, b) }
+        })
+    }
+}

@@ -1,0 +1,180 @@
+//! The AVX-512 level: 16 lanes, the foundation with the BW, VL and DQ parts.
+//!
+//! Fused multiply-add comes with the foundation, but the compiler never fuses on its own and no operation here does.
+
+use super::{Kernel, Simd};
+use core::arch::x86_64::*;
+
+/// Proof that the CPU has AVX-512 F, BW, VL and DQ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx512(());
+
+impl Avx512 {
+    /// The token, if the CPU has what it stands for.
+    pub fn detect() -> Option<Self> {
+        // These names must match those of `run`.
+        (is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq"))
+        .then_some(Avx512(()))
+    }
+}
+
+/// Runs the kernel with the level's instructions switched on.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) fn run<K: Kernel>(token: Avx512, kernel: K) -> K::Out {
+    kernel.run(token)
+}
+
+const N: usize = 16;
+
+macro_rules! operations {
+    ($(fn $name:ident $(<const $n:ident: u32>)? ($($arg:ident: $ty:ty),*) -> $out:ty $body:block)*) => {$(
+        #[inline(always)]
+        fn $name $(<const $n: u32>)? (self, $($arg: $ty),*) -> $out {
+            // SAFETY: the token proves that the CPU has the parts of AVX-512 that it names; the instructions touch
+            // registers only, but for loads and stores, which go through references to arrays of the vector's length.
+            unsafe { $body }
+        }
+    )*};
+}
+
+impl Simd for Avx512 {
+    const LANES: usize = N;
+    type F32 = __m512;
+    type I32 = __m512i;
+    type Mask = __mmask16;
+
+    #[inline(always)]
+    fn transpose(self, src: &[f32], start: impl Fn(usize) -> usize, dst: &mut [__m512]) {
+        let rows: [&[f32]; N] = core::array::from_fn(|l| &src[start(l)..][..dst.len()]);
+        let mut tiles = dst.chunks_exact_mut(N);
+        for (tile, dst) in (&mut tiles).enumerate() {
+            let tile = rows.map(|row| self.load(&row[tile * N..]));
+            dst.copy_from_slice(&transpose_tile(self, tile));
+        }
+        let rest = tiles.into_remainder();
+        let done = rows[0].len() - rest.len();
+        for (i, v) in rest.iter_mut().enumerate() {
+            *v = self.load(&rows.map(|row| row[done + i]));
+        }
+    }
+
+    #[inline(always)]
+    fn any(self, mask: __mmask16) -> bool {
+        mask != 0
+    }
+    #[inline(always)]
+    fn all(self, mask: __mmask16) -> bool {
+        mask == !0
+    }
+    #[inline(always)]
+    fn and(self, a: __mmask16, b: __mmask16) -> __mmask16 {
+        a & b
+    }
+    #[inline(always)]
+    fn or(self, a: __mmask16, b: __mmask16) -> __mmask16 {
+        a | b
+    }
+    #[inline(always)]
+    fn not(self, a: __mmask16) -> __mmask16 {
+        !a
+    }
+
+    operations! {
+        fn splat(value: f32) -> __m512 { _mm512_set1_ps(value) }
+        fn load(src: &[f32]) -> __m512 {
+            let src: &[f32; N] = src.first_chunk().expect("a vector's worth of floats");
+            _mm512_loadu_ps(src.as_ptr())
+        }
+        fn store(v: __m512, dst: &mut [f32]) -> () {
+            let dst: &mut [f32; N] = dst.first_chunk_mut().expect("room for a vector");
+            _mm512_storeu_ps(dst.as_mut_ptr(), v)
+        }
+        fn add(a: __m512, b: __m512) -> __m512 { _mm512_add_ps(a, b) }
+        fn sub(a: __m512, b: __m512) -> __m512 { _mm512_sub_ps(a, b) }
+        fn mul(a: __m512, b: __m512) -> __m512 { _mm512_mul_ps(a, b) }
+        fn div(a: __m512, b: __m512) -> __m512 { _mm512_div_ps(a, b) }
+        fn sqrt(v: __m512) -> __m512 { _mm512_sqrt_ps(v) }
+        fn min(a: __m512, b: __m512) -> __m512 { _mm512_min_ps(a, b) }
+        fn max(a: __m512, b: __m512) -> __m512 { _mm512_max_ps(a, b) }
+        fn abs(v: __m512) -> __m512 { _mm512_abs_ps(v) }
+        fn neg(v: __m512) -> __m512 { _mm512_xor_ps(_mm512_set1_ps(-0.0), v) }
+        fn round_even(v: __m512) -> __m512 {
+            _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v)
+        }
+        fn reduce_max(v: __m512) -> f32 { _mm512_reduce_max_ps(v) }
+        fn lt(a: __m512, b: __m512) -> __mmask16 { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
+        fn le(a: __m512, b: __m512) -> __mmask16 { _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b) }
+        fn eq(a: __m512, b: __m512) -> __mmask16 { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) }
+        fn select(mask: __mmask16, yes: __m512, no: __m512) -> __m512 { _mm512_mask_blend_ps(mask, no, yes) }
+
+        fn splat_i32(value: i32) -> __m512i { _mm512_set1_epi32(value) }
+        fn store_i32(v: __m512i, dst: &mut [i32]) -> () {
+            let dst: &mut [i32; N] = dst.first_chunk_mut().expect("room for a vector");
+            _mm512_storeu_si512(dst.as_mut_ptr().cast(), v)
+        }
+        fn load_u8(src: &[u8]) -> __m512i {
+            let src: &[u8; N] = src.first_chunk().expect("a vector's worth of bytes");
+            _mm512_cvtepu8_epi32(_mm_loadu_si128(src.as_ptr().cast()))
+        }
+        fn load_i8(src: &[u8]) -> __m512i {
+            let src: &[u8; N] = src.first_chunk().expect("a vector's worth of bytes");
+            _mm512_cvtepi8_epi32(_mm_loadu_si128(src.as_ptr().cast()))
+        }
+        fn store_u8(v: __m512i, dst: &mut [u8]) -> () {
+            let dst: &mut [u8; N] = dst.first_chunk_mut().expect("room for a vector's bytes");
+            _mm_storeu_si128(dst.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(v))
+        }
+        fn add_i32(a: __m512i, b: __m512i) -> __m512i { _mm512_add_epi32(a, b) }
+        fn sub_i32(a: __m512i, b: __m512i) -> __m512i { _mm512_sub_epi32(a, b) }
+        fn min_i32(a: __m512i, b: __m512i) -> __m512i { _mm512_min_epi32(a, b) }
+        fn max_i32(a: __m512i, b: __m512i) -> __m512i { _mm512_max_epi32(a, b) }
+        fn and_i32(a: __m512i, b: __m512i) -> __m512i { _mm512_and_si512(a, b) }
+        fn or_i32(a: __m512i, b: __m512i) -> __m512i { _mm512_or_si512(a, b) }
+        fn shl_i32<const S: u32>(v: __m512i) -> __m512i { _mm512_slli_epi32::<S>(v) }
+        fn shr_i32<const S: u32>(v: __m512i) -> __m512i { _mm512_srli_epi32::<S>(v) }
+        fn eq_i32(a: __m512i, b: __m512i) -> __mmask16 { _mm512_cmpeq_epi32_mask(a, b) }
+        fn gt_i32(a: __m512i, b: __m512i) -> __mmask16 { _mm512_cmpgt_epi32_mask(a, b) }
+        fn select_i32(mask: __mmask16, yes: __m512i, no: __m512i) -> __m512i {
+            _mm512_mask_blend_epi32(mask, no, yes)
+        }
+
+        fn to_f32(v: __m512i) -> __m512 { _mm512_cvtepi32_ps(v) }
+        fn trunc_i32(v: __m512) -> __m512i { _mm512_cvttps_epi32(v) }
+        fn to_bits(v: __m512) -> __m512i { _mm512_castps_si512(v) }
+        fn from_bits(v: __m512i) -> __m512 { _mm512_castsi512_ps(v) }
+        fn to_f16_bits(v: __m512) -> __m512i {
+            _mm512_cvtepu16_epi32(_mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v))
+        }
+        fn from_f16_bits(v: __m512i) -> __m512 { _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v)) }
+    }
+}
+
+/// The transpose of 16 rows of 16.
+#[inline(always)]
+fn transpose_tile(_proof: Avx512, r: [__m512; N]) -> [__m512; N] {
+    // SAFETY: the token proves that the CPU has AVX-512 F; registers only.
+    unsafe {
+        // Within each quarter of the register: pairs of rows interleaved, then fours ...
+        let pairs = core::array::from_fn::<_, N, _>(|i| {
+            let (a, b) = (r[i / 2 * 2], r[i / 2 * 2 + 1]);
+            if i % 2 == 0 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) }
+        });
+        let fours = core::array::from_fn::<_, N, _>(|i| {
+            let (a, b) = (pairs[i / 4 * 4 + i % 4 / 2], pairs[i / 4 * 4 + i % 4 / 2 + 2]);
+            if i % 2 == 0 { _mm512_shuffle_ps::<0x44>(a, b) } else { _mm512_shuffle_ps::<0xee>(a, b) }
+        });
+        // ... so that fours[4 * g + c] holds columns c, c + 4, c + 8, c + 12 of rows 4 * g .. 4 * g + 4.
+        // Then a transpose of quarters.
+        let eights = core::array::from_fn::<_, N, _>(|i| {
+            let (a, b) = (fours[i / 8 * 8 + i % 4], fours[i / 8 * 8 + i % 4 + 4]);
+            if i % 8 < 4 { _mm512_shuffle_f32x4::<0x88>(a, b) } else { _mm512_shuffle_f32x4::<0xdd>(a, b) }
+        });
+        core::array::from_fn(|i| {
+            let (a, b) = (eights[i % 8], eights[i % 8 + 8]);
+            if i < 8 { _mm512_shuffle_f32x4::<0x88>(a, b) } else { _mm512_shuffle_f32x4::<0xdd>(a, b) }
+        })
+    }
+}

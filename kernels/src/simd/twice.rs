@@ -1,0 +1,129 @@
+//! Two vectors worked on in step, as one of twice the width.
+
+use super::Simd;
+
+/// The level `S` with vectors twice as wide: every operation is done on both halves.
+///
+/// The halves do not depend on each other, so the CPU overlaps their latencies. That is what makes long dependent sums,
+/// one per lane, fast.
+#[derive(Clone, Copy, Debug)]
+pub struct Twice<S>(pub S);
+
+macro_rules! halves {
+    ($($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ident),*) -> $out:ident;)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: Self::$ty),*) -> Self::$out {
+            (self.0.$name($($arg.0),*), self.0.$name($($arg.1),*))
+        }
+    )*};
+}
+
+impl<S: Simd> Simd for Twice<S> {
+    const LANES: usize = 2 * S::LANES;
+    type F32 = (S::F32, S::F32);
+    type I32 = (S::I32, S::I32);
+    type Mask = (S::Mask, S::Mask);
+
+    halves! {
+        fn add(a: F32, b: F32) -> F32;
+        fn sub(a: F32, b: F32) -> F32;
+        fn mul(a: F32, b: F32) -> F32;
+        fn div(a: F32, b: F32) -> F32;
+        fn sqrt(v: F32) -> F32;
+        fn min(a: F32, b: F32) -> F32;
+        fn max(a: F32, b: F32) -> F32;
+        fn abs(v: F32) -> F32;
+        fn neg(v: F32) -> F32;
+        fn round_even(v: F32) -> F32;
+        fn lt(a: F32, b: F32) -> Mask;
+        fn le(a: F32, b: F32) -> Mask;
+        fn eq(a: F32, b: F32) -> Mask;
+        fn select(mask: Mask, yes: F32, no: F32) -> F32;
+        fn and(a: Mask, b: Mask) -> Mask;
+        fn or(a: Mask, b: Mask) -> Mask;
+        fn not(a: Mask) -> Mask;
+        fn add_i32(a: I32, b: I32) -> I32;
+        fn sub_i32(a: I32, b: I32) -> I32;
+        fn min_i32(a: I32, b: I32) -> I32;
+        fn max_i32(a: I32, b: I32) -> I32;
+        fn and_i32(a: I32, b: I32) -> I32;
+        fn or_i32(a: I32, b: I32) -> I32;
+        fn eq_i32(a: I32, b: I32) -> Mask;
+        fn gt_i32(a: I32, b: I32) -> Mask;
+        fn select_i32(mask: Mask, yes: I32, no: I32) -> I32;
+        fn to_f32(v: I32) -> F32;
+        fn trunc_i32(v: F32) -> I32;
+        fn to_bits(v: F32) -> I32;
+        fn from_bits(v: I32) -> F32;
+        fn to_f16_bits(v: F32) -> I32;
+        fn from_f16_bits(v: I32) -> F32;
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::F32 {
+        (self.0.splat(value), self.0.splat(value))
+    }
+    #[inline(always)]
+    fn load(self, src: &[f32]) -> Self::F32 {
+        (self.0.load(src), self.0.load(&src[S::LANES..]))
+    }
+    #[inline(always)]
+    fn store(self, v: Self::F32, dst: &mut [f32]) {
+        self.0.store(v.0, dst);
+        self.0.store(v.1, &mut dst[S::LANES..]);
+    }
+    #[inline(always)]
+    fn transpose(self, src: &[f32], start: impl Fn(usize) -> usize, dst: &mut [Self::F32]) {
+        const TILE: usize = 16;
+        for (tile, dst) in dst.chunks_mut(TILE).enumerate() {
+            let mut half = [self.0.splat(0.0); TILE];
+            let half = &mut half[..dst.len()];
+            self.0.transpose(src, |l| start(l) + tile * TILE, half);
+            dst.iter_mut().zip(&*half).for_each(|(d, h)| d.0 = *h);
+            self.0.transpose(src, |l| start(S::LANES + l) + tile * TILE, half);
+            dst.iter_mut().zip(&*half).for_each(|(d, h)| d.1 = *h);
+        }
+    }
+    #[inline(always)]
+    fn reduce_max(self, v: Self::F32) -> f32 {
+        self.0.reduce_max(self.0.max(v.0, v.1))
+    }
+    #[inline(always)]
+    fn any(self, mask: Self::Mask) -> bool {
+        self.0.any(self.0.or(mask.0, mask.1))
+    }
+    #[inline(always)]
+    fn all(self, mask: Self::Mask) -> bool {
+        self.0.all(self.0.and(mask.0, mask.1))
+    }
+    #[inline(always)]
+    fn splat_i32(self, value: i32) -> Self::I32 {
+        (self.0.splat_i32(value), self.0.splat_i32(value))
+    }
+    #[inline(always)]
+    fn store_i32(self, v: Self::I32, dst: &mut [i32]) {
+        self.0.store_i32(v.0, dst);
+        self.0.store_i32(v.1, &mut dst[S::LANES..]);
+    }
+    #[inline(always)]
+    fn load_u8(self, src: &[u8]) -> Self::I32 {
+        (self.0.load_u8(src), self.0.load_u8(&src[S::LANES..]))
+    }
+    #[inline(always)]
+    fn load_i8(self, src: &[u8]) -> Self::I32 {
+        (self.0.load_i8(src), self.0.load_i8(&src[S::LANES..]))
+    }
+    #[inline(always)]
+    fn store_u8(self, v: Self::I32, dst: &mut [u8]) {
+        self.0.store_u8(v.0, dst);
+        self.0.store_u8(v.1, &mut dst[S::LANES..]);
+    }
+    #[inline(always)]
+    fn shl_i32<const N: u32>(self, v: Self::I32) -> Self::I32 {
+        (self.0.shl_i32::<N>(v.0), self.0.shl_i32::<N>(v.1))
+    }
+    #[inline(always)]
+    fn shr_i32<const N: u32>(self, v: Self::I32) -> Self::I32 {
+        (self.0.shr_i32::<N>(v.0), self.0.shr_i32::<N>(v.1))
+    }
+}
