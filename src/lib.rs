@@ -6,3 +6,6 @@
 pub mod arch;
 pub mod checkpoint;
 pub mod model;
+pub mod options;
+pub mod plan;
+pub mod recipe;

@@ -94,7 +94,14 @@ impl Metadata {
 
     /// The value of `key` if it is a non-negative integer of any width.
     pub fn unsigned(&self, key: &str) -> Option<u64> {
-        match *self.get(key)? {
+        self.get(key)?.to_unsigned()
+    }
+}
+
+impl Value {
+    /// The value if it is a non-negative integer of any width.
+    pub fn to_unsigned(&self) -> Option<u64> {
+        match *self {
             Value::U8(n) => Some(n.into()),
             Value::U16(n) => Some(n.into()),
             Value::U32(n) => Some(n.into()),

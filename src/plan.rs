@@ -1,0 +1,139 @@
+//! What a run will do, as pure data: for every output its files, and for every tensor its type and place.
+//!
+//! A plan can be printed, compared, costed and executed. All that can be known before the run is checked here.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use weightmill_formats::{Metadata, Source};
+use weightmill_kernels::Dtype;
+
+use crate::model::Model;
+use crate::options::Request;
+use crate::recipe::{ChooseError, Recipe};
+
+/// What the plan is made from.
+pub struct Input<'a> {
+    /// The path that the user gave.
+    pub path: &'a Path,
+    /// The opened files.
+    pub source: &'a dyn Source,
+    /// What they hold.
+    pub model: &'a Model,
+    /// The importance matrix, if one was given.
+    pub importance: Option<&'a ImportanceSummary>,
+}
+
+/// What the plan needs to know of an importance matrix. The values stay where they are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ImportanceSummary {
+    /// The file's name, without folders: it is written into the output.
+    pub file_name: String,
+    /// The texts it was measured on; only the first is written.
+    pub datasets: Vec<String>,
+    /// Number of chunks it was measured on, if known.
+    pub chunks: Option<u32>,
+    /// Tensor name to number of values.
+    pub entries: BTreeMap<String, usize>,
+}
+
+/// What a run will do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What is read.
+    pub input: InputFacts,
+    /// What is written, in the order of the request.
+    pub outputs: Vec<OutputPlan>,
+}
+
+/// What is read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InputFacts {
+    /// The path that the user gave.
+    pub path: PathBuf,
+    /// Name of the format, as in `safetensors`.
+    pub format: String,
+    /// `general.architecture`.
+    pub architecture: String,
+    /// Number of tensors in the source.
+    pub tensors: usize,
+    /// Number of weights in them.
+    pub weights: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// One output: a GGUF file, or several parts of one.
+#[derive(Clone, Debug)]
+pub struct OutputPlan {
+    /// How the types were chosen.
+    pub recipe: &'static Recipe,
+    /// The path that was asked for. If there are several parts, none of them bears this name.
+    pub path: PathBuf,
+    /// The files to write. One, unless a split was asked for.
+    pub parts: Vec<Part>,
+    /// Tensors in the order of the files: part by part, ascending offsets.
+    pub tensors: Vec<PlannedTensor>,
+    /// What the user should know: missing importance entries, fallbacks, options without effect.
+    pub warnings: Vec<String>,
+}
+
+/// One file of an output.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Where it goes.
+    pub path: PathBuf,
+    /// Metadata as written.
+    pub metadata: Metadata,
+    /// Everything before the first tensor, padding included.
+    pub header: Vec<u8>,
+    /// Size of the whole file. Bytes between tensors, and after the last, are zero.
+    pub bytes: u64,
+    /// Which of [`OutputPlan::tensors`] it holds.
+    pub tensors: Range<usize>,
+}
+
+/// One tensor of an output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedTensor {
+    /// Index into [`Model::tensors`].
+    pub index: usize,
+    /// Name as written. Differs from the model's only when blocks are left out.
+    pub name: String,
+    /// Row-major shape as written.
+    pub shape: Vec<u64>,
+    /// Type in the source.
+    pub from: Dtype,
+    /// Type that the weights are rounded to before they are decoded to f32 and encoded as `to`.
+    pub via: Dtype,
+    /// Type as written.
+    pub to: Dtype,
+    /// The type that the recipe wanted, if the shape of the tensor did not allow it.
+    pub fallback_from: Option<Dtype>,
+    /// The entry of the importance matrix to use: `columns` values, or as many for every matrix of a stack
+    /// (`shape[0]` of three dimensions).
+    pub importance: Option<String>,
+    /// Index into [`OutputPlan::parts`].
+    pub part: usize,
+    /// Place of its bytes in that file.
+    pub range: Range<u64>,
+}
+
+/// Why there is no plan. Nothing has been written.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum PlanError {
+    #[error("two outputs would be written to {path}")]
+    DuplicateOutput { path: PathBuf },
+    #[error(transparent)]
+    Choose(#[from] ChooseError),
+    #[error("laying out an output is not implemented")]
+    Unfinished,
+}
+
+/// Decides types, metadata and places of everything that `request` asks for.
+pub fn plan(input: &Input<'_>, request: &Request) -> Result<Plan, PlanError> {
+    let _ = (input, request);
+    Err(PlanError::Unfinished)
+}
