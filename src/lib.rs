@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
+pub mod card;
 pub mod checkpoint;
 pub mod model;
 pub mod options;
