@@ -1,10 +1,83 @@
 //! Model files as memory-mapped sources of tensors, and lay-out-first writers for them.
 //!
 //! A reader validates the whole header before it hands out a single view; a writer knows every offset before
-//! the first byte is written. Numbers in headers are hostile until checked.
+//! the first byte is written. Numbers in headers are hostile until checked: compared with the bytes that are left
+//! before anything is allocated, multiplied with overflow checks, bounded by named limits. What is wrong with a file
+//! is said by one [`Error`] with its place.
+#![deny(unsafe_code)]
 
+mod cursor;
+mod error;
+pub mod gguf;
+pub mod imatrix;
+mod json;
+mod layout;
+mod mapped;
 mod metadata;
+#[allow(unsafe_code)]
+pub mod mmap;
+pub mod output;
+pub mod safetensors;
 mod source;
 
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+pub use error::{Error, Item, Kind, Result};
+pub use imatrix::Importance;
+pub use layout::{Layout, TensorSpec};
 pub use metadata::{Array, Metadata, Value};
+pub use output::OutputFile;
 pub use source::{Source, TensorInfo};
+
+/// Bytes of the beginning of a file that tell its format.
+pub const HEAD: usize = 16;
+
+/// A format that can be opened: one row of [`FORMATS`].
+pub struct Format {
+    /// Its name.
+    pub name: &'static str,
+    /// How the names of its files end, in lower case.
+    pub suffix: &'static str,
+    /// Whether a file that begins with these bytes (up to [`HEAD`]) has this format.
+    pub sniff: fn(head: &[u8]) -> bool,
+    /// Opens a file.
+    pub open: fn(path: &Path) -> Result<Box<dyn Source>>,
+}
+
+/// All formats. Content decides before the name does, earlier rows before later ones.
+pub static FORMATS: [Format; 3] = [
+    Format { name: "GGUF", suffix: ".gguf", sniff: |head| head.starts_with(gguf::MAGIC), open: gguf::open },
+    Format { name: "safetensors", suffix: ".safetensors", sniff: safetensors::sniff, open: safetensors::open },
+    Format {
+        name: "safetensors index",
+        suffix: ".safetensors.index.json",
+        sniff: |_| false,
+        open: safetensors::open_index,
+    },
+];
+
+/// Opens a model: a safetensors file, a `.safetensors.index.json` with all its shards, or a GGUF file with all its
+/// parts. The first bytes tell the format; where they do not, the name does, so that a damaged file is judged as what
+/// it claims to be.
+pub fn open(path: &Path) -> Result<Box<dyn Source>> {
+    let head = read_head(path).map_err(|e| e.file(path))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let by_content = FORMATS.iter().find(|format| (format.sniff)(&head));
+    match by_content.or_else(|| FORMATS.iter().find(|format| name.ends_with(format.suffix))) {
+        Some(format) => (format.open)(path),
+        None => Err(Error::new(Kind::UnknownFormat).file(path)),
+    }
+}
+
+fn read_head(path: &Path) -> Result<Vec<u8>> {
+    let fail = |error: io::Error| Error::io("open", error);
+    // Looked at before opening: opening a pipe would wait for a writer.
+    if !std::fs::metadata(path).map_err(fail)?.is_file() {
+        return Err(Error::new(Kind::NotAFile));
+    }
+    let mut head = Vec::with_capacity(HEAD);
+    File::open(path).and_then(|file| file.take(HEAD as u64).read_to_end(&mut head)).map_err(fail)?;
+    Ok(head)
+}

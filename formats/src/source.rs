@@ -5,7 +5,7 @@ use std::path::Path;
 
 use weightmill_kernels::Dtype;
 
-use crate::Metadata;
+use crate::{Metadata, Result};
 
 /// One tensor of a source, validated: its bytes lie inside its file and overlap no other tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,9 +51,22 @@ pub trait Source: Send + Sync {
     /// Tensors in the order of the format: file by file, and inside a file in the order of its header.
     fn tensors(&self) -> &[TensorInfo];
 
-    /// The bytes of a tensor, straight from the map.
+    /// The bytes of a tensor, straight from the map. What happens when another process changes the file meanwhile is
+    /// said in [`crate::mmap`].
+    ///
+    /// # Panics
+    ///
+    /// If `tensor` is not one of [`Source::tensors`].
     fn view(&self, tensor: &TensorInfo) -> &[u8];
 
+    /// Tells the system that these bytes of a tensor will be read soon. `range` counts from the tensor's first byte.
+    fn prefetch(&self, tensor: &TensorInfo, range: Range<u64>);
+
     /// Tells the system that these bytes of a tensor are not needed again, so that mapped pages do not pile up.
+    /// `range` counts from the tensor's first byte. Views stay valid.
     fn release(&self, tensor: &TensorInfo, range: Range<u64>);
+
+    /// Fails if a file's length or time of modification is not what it was when it was opened: to be called before
+    /// what was made from the source is published.
+    fn check_unchanged(&self) -> Result<()>;
 }

@@ -1,0 +1,165 @@
+//! Output that appears under its name only when it is complete.
+//!
+//! Everything is written to a sibling temporary file, `.NAME.XXXXXX.partial`, in any order and from any number of
+//! threads, and takes its final name by one rename. Whatever ends the run before that leaves nothing under the
+//! final name; dropping an [`OutputFile`] removes the temporary file.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fs4::FileExt as _;
+use tempfile::{Builder, NamedTempFile};
+
+use crate::error::{Error, Kind, Result};
+
+/// A file of known length that is being written.
+#[derive(Debug)]
+pub struct OutputFile {
+    temporary: NamedTempFile,
+    target: PathBuf,
+    length: u64,
+    force: bool,
+}
+
+impl OutputFile {
+    /// Reserves `length` bytes of zeros beside `target`, whose folder must exist.
+    ///
+    /// Fails with [`Kind::Exists`] if there is anything under that name, be it a dangling symbolic link, and `force`
+    /// is not set; with [`Kind::NoSpace`] if the disk cannot hold the file. `force` replaces a file or a link (never
+    /// what a link points to), but not a folder.
+    pub fn create(target: &Path, length: u64, force: bool) -> Result<Self> {
+        let fail = |error: Error| error.file(target);
+        check_target(target, force)?;
+        let name = target.file_name().ok_or_else(|| fail(Error::new(Kind::NotAFile)))?;
+        let mut prefix = OsString::from(".");
+        prefix.push(name);
+        prefix.push(".");
+        let mut builder = Builder::new();
+        builder.prefix(&prefix).suffix(".partial");
+        #[cfg(unix)]
+        {
+            // As an ordinary new file would have it; the process's umask applies. The default is 0600.
+            use std::os::unix::fs::PermissionsExt as _;
+            builder.permissions(fs::Permissions::from_mode(0o666));
+        }
+        let temporary = builder.tempfile_in(folder(target)).map_err(|e| fail(Error::io("create a file beside", e)))?;
+        let output = OutputFile { temporary, target: target.to_owned(), length, force };
+        output.reserve()?;
+        Ok(output)
+    }
+
+    /// Allocates the blocks, so that a full disk is known now and not after hours.
+    fn reserve(&self) -> Result<()> {
+        let file = self.temporary.as_file();
+        if self.length > 0
+            && let Err(error) = file.allocate(self.length)
+            && error.kind() != io::ErrorKind::Unsupported
+        {
+            return Err(self.failed("allocate", error));
+        }
+        // Some file systems cannot allocate; then the length alone is set. Otherwise this changes nothing.
+        file.set_len(self.length).map_err(|e| self.failed("set the length of", e))
+    }
+
+    /// Writes `bytes` at `offset`. Callable from many threads at once; ranges must not overlap.
+    ///
+    /// # Panics
+    ///
+    /// If the range ends beyond the length given to [`OutputFile::create`].
+    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let end = offset.checked_add(bytes.len() as u64);
+        assert!(end.is_some_and(|end| end <= self.length), "bytes {offset}+{} of {}", bytes.len(), self.length);
+        write_all_at(self.temporary.as_file(), bytes, offset).map_err(|e| self.failed("write", e).at(offset))
+    }
+
+    /// Path of the final file.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Path of the temporary file.
+    pub fn temporary(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    /// Forces the bytes to the disk and gives the file its name. Without `force` a file that has appeared there
+    /// meanwhile is left alone: [`Kind::Exists`].
+    pub fn commit(self) -> Result<()> {
+        let OutputFile { temporary, target, force, .. } = self;
+        let fail = |action, error| Error::io(action, error).file(&target);
+        temporary.as_file().sync_all().map_err(|e| fail("flush", e))?;
+        let named = if force { temporary.persist(&target) } else { temporary.persist_noclobber(&target) };
+        named.map_err(|e| match e.error.kind() {
+            io::ErrorKind::AlreadyExists => Error::new(Kind::Exists).file(&target),
+            _ => fail("rename the finished file to", e.error),
+        })?;
+        sync_folder(folder(&target)).map_err(|e| fail("flush the folder of", e))
+    }
+
+    fn failed(&self, action: &'static str, error: io::Error) -> Error {
+        let error = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                let available = fs4::available_space(folder(&self.target)).unwrap_or(0);
+                Error::new(Kind::NoSpace { needed: self.length, available })
+            }
+            _ => Error::io(action, error),
+        };
+        error.file(&self.target)
+    }
+}
+
+/// Fails as [`OutputFile::create`] does if `target` must not be written, for checks before a long run.
+pub fn check_target(target: &Path, force: bool) -> Result<()> {
+    match fs::symlink_metadata(target) {
+        Ok(found) if found.is_dir() => Err(Error::new(Kind::NotAFile).file(target)),
+        Ok(_) if !force => Err(Error::new(Kind::Exists).file(target)),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("look at", error).file(target)),
+    }
+}
+
+/// Bytes that an unprivileged user can still write where `path` is or would be: an existing folder, or a file
+/// (existing or not) in an existing folder.
+pub fn free_space(path: &Path) -> Result<u64> {
+    let place = if path.is_dir() { path } else { folder(path) };
+    fs4::available_space(place).map_err(|e| Error::io("find the free space at", e).file(path))
+}
+
+fn folder(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(unix)]
+fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = &bytes[written..];
+        offset += written as u64;
+    }
+    Ok(())
+}
+
+/// A rename is on the disk only once its folder is.
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
