@@ -47,9 +47,9 @@ macro_rules! dtypes {
 // Names and ids: ggml.h, enum ggml_type. Block lengths, sizes and places of scales: the block structs of ggml-common.h.
 // Safetensors names: the Dtype enum of the safetensors crate.
 dtypes! {
-    F32     "F32"     gguf 0  safetensors "F32"  block 1 x 4 scales (F32) codec -;
-    F16     "F16"     gguf 1  safetensors "F16"  block 1 x 2 scales (F16 [0]) codec -;
-    BF16    "BF16"    gguf 30 safetensors "BF16" block 1 x 2 scales (BF16) codec -;
+    F32     "F32"     gguf 0  safetensors "F32"  block 1 x 4 scales (F32) codec (f32);
+    F16     "F16"     gguf 1  safetensors "F16"  block 1 x 2 scales (F16 [0]) codec (f16);
+    BF16    "BF16"    gguf 30 safetensors "BF16" block 1 x 2 scales (BF16) codec (bf16);
     Q4_0    "Q4_0"    gguf 2  safetensors -      block 32 x 18 scales (F16 [0]) codec -;
     Q4_1    "Q4_1"    gguf 3  safetensors -      block 32 x 20 scales (F16 [0, 2]) codec -;
     Q5_0    "Q5_0"    gguf 6  safetensors -      block 32 x 22 scales (F16 [0]) codec -;
@@ -77,7 +77,7 @@ dtypes! {
     NVFP4   "NVFP4"   gguf 40 safetensors -      block 64 x 36 scales - codec -;
     Q1_0    "Q1_0"    gguf 41 safetensors -      block 128 x 18 scales (F16 [0]) codec -;
     Q2_0    "Q2_0"    gguf 42 safetensors -      block 64 x 18 scales (F16 [0]) codec -;
-    F64     "F64"     gguf 28 safetensors "F64"  block 1 x 8 scales (F64) codec -;
+    F64     "F64"     gguf 28 safetensors "F64"  block 1 x 8 scales (F64) codec (<- f64);
     I8      "I8"      gguf 24 safetensors "I8"   block 1 x 1 scales - codec -;
     I16     "I16"     gguf 25 safetensors "I16"  block 1 x 2 scales - codec -;
     I32     "I32"     gguf 26 safetensors "I32"  block 1 x 4 scales - codec -;

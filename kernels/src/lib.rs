@@ -11,11 +11,13 @@
 
 mod codec;
 mod dtype;
+mod finite;
 pub mod simd;
 mod types;
 mod validate;
 
 pub use codec::{dequantize, quantize};
 pub use dtype::{Dequantize, Dtype, DtypeInfo, Quantize, Scales};
+pub use finite::first_non_finite;
 pub use simd::Level;
 pub use validate::validate;

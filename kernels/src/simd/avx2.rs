@@ -108,6 +108,16 @@ impl Simd for Avx2 {
             let src: &[u8; N] = src.first_chunk().expect("a vector's worth of bytes");
             _mm256_cvtepi8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(*src)))
         }
+        fn load_u16(src: &[u8]) -> __m256i {
+            let src: &[u8; 2 * N] = src.first_chunk().expect("a vector's worth of words");
+            _mm256_cvtepu16_epi32(_mm_loadu_si128(src.as_ptr().cast()))
+        }
+        fn store_u16(v: __m256i, dst: &mut [u8]) -> () {
+            let dst: &mut [u8; 2 * N] = dst.first_chunk_mut().expect("room for a vector's words");
+            let v = _mm256_and_si256(v, _mm256_set1_epi32(0xffff));
+            let words = _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+            _mm_storeu_si128(dst.as_mut_ptr().cast(), words)
+        }
         fn store_u8(v: __m256i, dst: &mut [u8]) -> () {
             let dst: &mut [u8; N] = dst.first_chunk_mut().expect("room for a vector's bytes");
             // Within each half the lowest bytes come together, then the halves.

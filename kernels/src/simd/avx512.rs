@@ -123,6 +123,14 @@ impl Simd for Avx512 {
             let src: &[u8; N] = src.first_chunk().expect("a vector's worth of bytes");
             _mm512_cvtepi8_epi32(_mm_loadu_si128(src.as_ptr().cast()))
         }
+        fn load_u16(src: &[u8]) -> __m512i {
+            let src: &[u8; 2 * N] = src.first_chunk().expect("a vector's worth of words");
+            _mm512_cvtepu16_epi32(_mm256_loadu_si256(src.as_ptr().cast()))
+        }
+        fn store_u16(v: __m512i, dst: &mut [u8]) -> () {
+            let dst: &mut [u8; 2 * N] = dst.first_chunk_mut().expect("room for a vector's words");
+            _mm256_storeu_si256(dst.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(v))
+        }
         fn store_u8(v: __m512i, dst: &mut [u8]) -> () {
             let dst: &mut [u8; N] = dst.first_chunk_mut().expect("room for a vector's bytes");
             _mm_storeu_si128(dst.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(v))

@@ -155,6 +155,15 @@ impl Simd for Scalar {
         from_fn(|l| i32::from(src[l] as i8))
     }
     #[inline(always)]
+    fn load_u16(self, src: &[u8]) -> [i32; N] {
+        let src = &src[..2 * N];
+        from_fn(|l| i32::from(u16::from_le_bytes([src[2 * l], src[2 * l + 1]])))
+    }
+    #[inline(always)]
+    fn store_u16(self, v: [i32; N], dst: &mut [u8]) {
+        dst[..2 * N].as_chunks_mut().0.iter_mut().zip(v).for_each(|(dst, x)| *dst = (x as u16).to_le_bytes());
+    }
+    #[inline(always)]
     fn store_u8(self, v: [i32; N], dst: &mut [u8]) {
         dst[..N].copy_from_slice(&v.map(|x| x as u8));
     }

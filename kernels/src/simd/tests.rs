@@ -103,6 +103,11 @@ fn operations<S: Simd>(s: S) {
         assert!((0..n).all(|l| low[l] == a[l].to_bits() as u8));
         integers("load_u8", s.load_u8(&low), &|a, _| (a.to_bits() as u8).into());
         integers("load_i8", s.load_i8(&low), &|a, _| (a.to_bits() as i8).into());
+
+        let mut words = vec![0u8; 2 * n];
+        s.store_u16(ia, &mut words);
+        assert!((0..n).all(|l| words[2 * l..][..2] == (a[l].to_bits() as u16).to_le_bytes()));
+        integers("load_u16", s.load_u16(&words), &|a, _| (a.to_bits() as u16).into());
     }
     for magnitude in [f32::INFINITY, f32::NAN, 3e38] {
         s.store_i32(s.nearest_i32(s.splat(magnitude)), &mut ints);

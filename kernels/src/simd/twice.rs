@@ -114,6 +114,15 @@ impl<S: Simd> Simd for Twice<S> {
         (self.0.load_i8(src), self.0.load_i8(&src[S::LANES..]))
     }
     #[inline(always)]
+    fn load_u16(self, src: &[u8]) -> Self::I32 {
+        (self.0.load_u16(src), self.0.load_u16(&src[2 * S::LANES..]))
+    }
+    #[inline(always)]
+    fn store_u16(self, v: Self::I32, dst: &mut [u8]) {
+        self.0.store_u16(v.0, dst);
+        self.0.store_u16(v.1, &mut dst[2 * S::LANES..]);
+    }
+    #[inline(always)]
     fn store_u8(self, v: Self::I32, dst: &mut [u8]) {
         self.0.store_u8(v.0, dst);
         self.0.store_u8(v.1, &mut dst[S::LANES..]);

@@ -91,6 +91,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn load_u8(self, src: &[u8]) -> Self::I32;
     /// The first `LANES` bytes of `src`, sign-extended; panics if there are fewer.
     fn load_i8(self, src: &[u8]) -> Self::I32;
+    /// The first `2 * LANES` bytes of `src` as little-endian 16-bit words, zero-extended; panics if there are fewer.
+    fn load_u16(self, src: &[u8]) -> Self::I32;
+    /// Writes each lane's lower half, little-endian, to the first `2 * LANES` bytes of `dst`; panics if there are fewer.
+    fn store_u16(self, v: Self::I32, dst: &mut [u8]);
     /// Writes each lane's lowest byte to the first `LANES` elements of `dst`; panics if there are fewer.
     fn store_u8(self, v: Self::I32, dst: &mut [u8]);
     /// `a + b`, wrapping.

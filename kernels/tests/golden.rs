@@ -1,0 +1,117 @@
+//! Our blocks are llama.cpp's blocks, bit for bit, at every CPU level; and so are the weights decoded from them.
+//!
+//! `golden/digests.txt` holds the digests, `golden/make.py` says how they were made, `common` makes the inputs.
+
+mod common;
+
+use common::{Case, TYPES, cases};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use weightmill_kernels::{Dtype, Level, dequantize, quantize, validate};
+
+/// The first 64 bits of the SHA-256, as in `make.py`.
+fn digest(parts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    parts.iter().for_each(|part| hash.update(part));
+    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// What follows the key in each line of the digests.
+fn golden() -> BTreeMap<String, Vec<&'static str>> {
+    let lines = include_str!("golden/digests.txt").lines();
+    let golden = lines.map(|line| {
+        let words: Vec<_> = line.split(' ').collect();
+        let key = if words[0] == "input" || words[1] == "decode" { 2 } else { 3 };
+        (words[..key].join(" "), words[key..].to_vec())
+    });
+    golden.collect()
+}
+
+#[test]
+fn the_inputs_are_those_that_the_reference_saw() {
+    let golden = golden();
+    for case in cases() {
+        let parts: Vec<_> = case.variants().map(|(_, i)| bytes(i.unwrap_or(&case.weights))).collect();
+        let parts: Vec<_> = parts.iter().map(|part| &part[..]).collect();
+        assert_eq!(golden[&format!("input {}", case.name)], [digest(&parts)], "{}", case.name);
+    }
+}
+
+#[test]
+fn blocks_equal_the_references() {
+    let (cases, golden) = (cases(), golden());
+    let mut faults = Vec::new();
+    for dtype in Dtype::all().filter(|dtype| dtype.info().quantize.is_some()) {
+        assert!(TYPES.contains(&dtype), "{dtype} has an encoder but no golden digests");
+        for case in cases.iter().filter(|case| case.columns.is_multiple_of(dtype.info().block_len)) {
+            for (kind, importance) in case.variants() {
+                let key = format!("{dtype} {} {kind}", case.name);
+                let expected = golden.get(&key).unwrap_or_else(|| panic!("no digest for {key}"));
+                for level in Level::all() {
+                    if let Err(fault) = compare(level, dtype, case, importance, expected) {
+                        faults.push(format!("{key} at level {}: {fault}", level.name()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{} differences:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Quantizes and dequantizes one case; the error says what differs.
+fn compare(
+    level: Level,
+    dtype: Dtype,
+    case: &Case,
+    importance: Option<&[f32]>,
+    expected: &[&str],
+) -> Result<(), String> {
+    let size = dtype.byte_size(case.weights.len() as u64).expect("whole blocks") as usize;
+    let mut blocks = vec![0xa5; size];
+    quantize(level, dtype, &case.weights, case.columns, importance, &mut blocks);
+    if let ["rejected", block] = *expected {
+        // The reference's block has a scale that is not finite; ours must be found out too.
+        let found = validate(dtype, &blocks);
+        return match found == Err(block.parse().expect("a number")) {
+            true => Ok(()),
+            false => Err(format!("validated as {found:?}, not Err({block})")),
+        };
+    }
+    let [blocks_digest, weights_digest, row_digests] = *expected else { panic!("malformed line {expected:?}") };
+    if digest(&[&blocks]) != blocks_digest {
+        let rows = blocks.chunks(size / case.rows).zip(row_digests.as_bytes().chunks(2));
+        let differing = rows.map(|(row, expected)| digest(&[row]).as_bytes()[..2] != *expected);
+        return Err(match differing.into_iter().position(|differs| differs) {
+            Some(row) => format!("row {row} of {} differs", case.rows),
+            None => "a row differs (eight bits per row did not show which)".to_string(),
+        });
+    }
+    if validate(dtype, &blocks).is_err() {
+        return Err("equal, but not validated".to_string());
+    }
+    let mut weights = vec![f32::NAN; case.weights.len()];
+    dequantize(level, dtype, &blocks, &mut weights);
+    match digest(&[&bytes(&weights)]) == weights_digest {
+        true => Ok(()),
+        false => Err("the decoded weights differ".to_string()),
+    }
+}
+
+#[test]
+fn random_blocks_decode_as_the_reference_decodes_them() {
+    let golden = golden();
+    for &dtype in TYPES.iter().filter(|dtype| dtype.info().dequantize.is_some()) {
+        let info = dtype.info();
+        let blocks = common::blocks::random(dtype);
+        let mut weights = vec![f32::NAN; blocks.len() / info.block_bytes * info.block_len];
+        for level in Level::all() {
+            dequantize(level, dtype, &blocks, &mut weights);
+            let digest = digest(&[&bytes(&weights)]);
+            assert_eq!(golden[&format!("{dtype} decode")], [digest], "{dtype} at level {}", level.name());
+        }
+    }
+}
