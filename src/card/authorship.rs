@@ -104,8 +104,8 @@ impl Card<'_> {
         }
     }
 
-    /// Sets a string from entry `name` of the card. Lists are joined with commas, which the converter does for
-    /// licences and fails to do for others.
+    /// Sets a string from entry `name` of the card. Of lists the converter accepts only those of licences, joined
+    /// with commas; what it makes of nothing (`false`, 0, an empty list) is nothing.
     fn set_text(&mut self, key: String, name: &str, node: &Node) {
         match node {
             Node::String(text) => self.set(key, text.clone()),
@@ -117,11 +117,13 @@ impl Card<'_> {
                 self.set(key, text.clone());
             }
             Node::List(items) => {
-                let texts: Option<Vec<&str>> = items.iter().map(scalar_text).collect();
-                match texts {
-                    Some(texts) => self.set(key, texts.join(",")),
-                    None => self.note(name, "left out: a list of strings was expected"),
+                let strings = items.iter().all(|item| matches!(item, Node::String(_)));
+                let accepted = items.is_empty() || (strings && key == "general.license");
+                if !accepted {
+                    self.note(name, "the values of the list are joined with commas");
                 }
+                let texts: Vec<&str> = items.iter().filter_map(scalar_text).collect();
+                self.set(key, texts.join(","));
             }
             Node::Mapping(entries) if entries.is_empty() => {}
             Node::Mapping(_) => self.note(name, "left out: a string was expected"),
