@@ -218,7 +218,7 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     fn trunc_i32(self, v: [f32; N]) -> [i32; N] {
-        v.map(|x| x as i32)
+        v.map(trunc)
     }
     #[inline(always)]
     fn to_bits(self, v: [f32; N]) -> [i32; N] {
@@ -241,6 +241,12 @@ impl Simd for Scalar {
 #[inline(always)]
 fn mask(yes: bool) -> u32 {
     0u32.wrapping_sub(u32::from(yes))
+}
+
+/// `as` gives 0 for NaN and the nearest number for others that do not fit; x86 has one answer for them all.
+#[inline(always)]
+fn trunc(v: f32) -> i32 {
+    if (-2_147_483_648.0..2_147_483_648.0).contains(&v) { v as i32 } else { i32::MIN }
 }
 
 #[cfg(feature = "std")]

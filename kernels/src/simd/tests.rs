@@ -114,6 +114,12 @@ fn operations<S: Simd>(s: S) {
         let expected = ((magnitude + 12_582_912.0).to_bits() & 0x7f_ffff) as i32 - 0x40_0000;
         assert!(ints.iter().all(|&i| i == expected), "{magnitude}");
     }
+    for unfit in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 3e9, -3e9] {
+        s.store_i32(s.trunc_i32(s.splat(unfit)), &mut ints);
+        assert!(ints.iter().all(|&i| i == i32::MIN), "{unfit}");
+        s.store_i32(s.round_away_i32(s.splat(unfit)), &mut ints);
+        assert!(ints.iter().all(|&i| i == i32::MIN), "{unfit}");
+    }
     // Every length of stretch, so that whole tiles and their rests are met; stretches in no order.
     for len in 0..40 {
         let src: Vec<f32> = (0..200 + 40).map(|i| i as f32).collect();

@@ -122,7 +122,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// The integer as a float, rounded to nearest even.
     fn to_f32(self, v: Self::I32) -> Self::F32;
-    /// The float without its fraction as an integer. Only for values that fit.
+    /// The float without its fraction as an integer; `i32::MIN` for NaN and for values that do not fit.
     fn trunc_i32(self, v: Self::F32) -> Self::I32;
     /// The float's bits.
     fn to_bits(self, v: Self::F32) -> Self::I32;
@@ -147,7 +147,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
         self.sub_i32(self.and_i32(bits, self.splat_i32(0x007f_ffff)), self.splat_i32(0x0040_0000))
     }
 
-    /// C's `roundf` as an integer: the nearest integer, ties away from zero. Only for values that fit.
+    /// C's `roundf` as an integer: the nearest integer, ties away from zero; `i32::MIN` for NaN and for values that do
+    /// not fit.
     #[inline(always)]
     fn round_away_i32(self, v: Self::F32) -> Self::I32 {
         // The largest float below 1/2 carries exactly the values from a half on over the next integer; 1/2 itself

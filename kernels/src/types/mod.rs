@@ -5,5 +5,16 @@ pub mod bf16;
 pub mod f16;
 pub mod f32;
 pub mod f64;
+pub mod q2_k;
+pub mod q4_1;
+pub mod q4_k;
+pub mod q5_1;
+pub mod q5_k;
+pub mod q8_0;
 
+mod affine;
+mod batch;
+mod decode;
+mod k_scales;
+mod min_block;
 mod words;

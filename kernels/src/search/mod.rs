@@ -1,0 +1,11 @@
+//! The searches that choose scales: the reference's heuristics, step for step, one sub-block per lane.
+//!
+//! Identical bytes need identical sums, so every sum runs over the elements in their order with one accumulator per
+//! lane, and every product keeps the reference's association. Source of all of them: ggml-quants.c, by the names given.
+#![forbid(unsafe_code)]
+
+mod positive;
+mod scale_min;
+
+pub(crate) use positive::Positive;
+pub(crate) use scale_min::{Deviation, Fit, ScaleMin};

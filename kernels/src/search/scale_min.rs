@@ -1,0 +1,187 @@
+//! Scale and minimum of a sub-block: `x ~ scale * level + min` with `min <= 0` (`make_qkx2_quants`, `make_qkx3_quants`).
+
+use crate::simd::{Simd, Twice};
+
+/// How a deviation from a weight counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deviation {
+    Absolute,
+    Squared,
+}
+
+/// The search: which inverse scales are tried, and what makes one of them better.
+///
+/// Step `i` tries levels spaced such that the range of the sub-block is `max_level + (first + delta * i)` of them, fits
+/// scale and minimum to these levels by weighted least squares, and keeps the fit if it deviates less.
+#[derive(Clone, Copy)]
+pub(crate) struct ScaleMin {
+    pub max_level: f32,
+    pub first: f32,
+    pub delta: f32,
+    /// The number of the last step; they start at 0.
+    pub last: u8,
+    pub deviation: Deviation,
+}
+
+/// The best scale and minimum, and the levels that they were fitted to.
+#[derive(Clone, Copy)]
+pub(crate) struct Fit<S: Simd> {
+    pub scale: S::F32,
+    pub min: S::F32,
+    /// Level of `x`: `nearest(inverse * (x - origin))`, clamped. Not the same as `(x - min) / scale`.
+    inverse: S::F32,
+    origin: S::F32,
+    max_level: f32,
+}
+
+impl<S: Simd> Fit<Twice<S>> {
+    /// The fits of the lower and the upper lanes.
+    #[inline(always)]
+    pub fn halves(self) -> [Fit<S>; 2] {
+        let Fit { scale, min, inverse, origin, max_level } = self;
+        [
+            Fit { scale: scale.0, min: min.0, inverse: inverse.0, origin: origin.0, max_level },
+            Fit { scale: scale.1, min: min.1, inverse: inverse.1, origin: origin.1, max_level },
+        ]
+    }
+}
+
+impl<S: Simd> Fit<S> {
+    /// The fit to zeros.
+    #[inline(always)]
+    pub fn flat(s: S) -> Self {
+        let zero = s.splat(0.0);
+        Fit { scale: zero, min: zero, inverse: zero, origin: zero, max_level: 0.0 }
+    }
+
+    /// The level of `x` that the fit was made with.
+    #[inline(always)]
+    pub fn level(&self, s: S, x: S::F32) -> S::I32 {
+        let level = s.nearest_i32(s.mul(self.inverse, s.sub(x, self.origin)));
+        s.max_i32(s.min_i32(level, s.splat_i32(self.max_level as i32)), s.splat_i32(0))
+    }
+}
+
+impl ScaleMin {
+    /// Searches sub-blocks of `N` elements `x` with weights `w`, one per lane.
+    #[inline(always)]
+    pub fn search<S: Simd, const N: usize>(self, s: S, x: &[S::F32; N], w: &[S::F32; N]) -> Fit<S> {
+        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        let (mut lowest, mut max) = (x[0], x[0]);
+        let mut sum_w = w[0];
+        let mut sum_x = s.mul(sum_w, x[0]);
+        for i in 1..N {
+            lowest = s.min(x[i], lowest);
+            max = s.max(x[i], max);
+            sum_w = s.add(sum_w, w[i]);
+            sum_x = s.add(sum_x, s.mul(w[i], x[i]));
+        }
+        let mut min = s.min(zero, lowest);
+        // Sub-blocks without a range take scale 0 and their minimum. They go along with a range of 1, and never improve.
+        let flat = s.eq(max, min);
+        let top = s.splat(self.max_level);
+        let range = |min| s.select(flat, one, s.sub(max, min));
+
+        let mut levels = [zero; N];
+        let mut inverse = s.div(top, range(min));
+        let mut origin = min;
+        let mut scale = s.div(one, inverse);
+        self.levels(s, inverse, [lowest, max], min, x, w, &mut levels);
+        let mut best = self.error(s, scale, min, x, w, &levels);
+
+        for step in 0..=self.last {
+            let spacing = (self.first + self.delta * f32::from(step)) + self.max_level;
+            let tried = s.div(s.splat(spacing), range(min));
+            let [sum_l, sum_l2, sum_xl] = self.levels(s, tried, [lowest, max], min, x, w, &mut levels);
+            let determinant = s.sub(s.mul(sum_w, sum_l2), s.mul(sum_l, sum_l));
+            let new_scale = s.div(s.sub(s.mul(sum_w, sum_xl), s.mul(sum_x, sum_l)), determinant);
+            let new_min = s.div(s.sub(s.mul(sum_l2, sum_x), s.mul(sum_l, sum_xl)), determinant);
+            let positive = s.gt(new_min, zero);
+            let new_scale = s.select(positive, s.div(sum_xl, sum_l2), new_scale);
+            let new_min = s.select(positive, zero, new_min);
+            let error = self.error(s, new_scale, new_min, x, w, &levels);
+
+            let better = s.and(s.gt(determinant, zero), s.lt(error, best));
+            let better = s.and(better, s.not(flat));
+            best = s.select(better, error, best);
+            scale = s.select(better, new_scale, scale);
+            inverse = s.select(better, tried, inverse);
+            origin = s.select(better, min, origin);
+            // The next step's levels start from it, while the maximum stays what it was.
+            min = s.select(better, new_min, min);
+        }
+        Fit {
+            scale: s.select(flat, zero, scale),
+            min,
+            inverse: s.select(flat, zero, inverse),
+            origin,
+            max_level: self.max_level,
+        }
+    }
+
+    /// The levels of all elements, as floats, and the sums of `w l`, `w l l`, `w l x`.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    fn levels<S: Simd, const N: usize>(
+        self,
+        s: S,
+        inverse: S::F32,
+        [lowest, highest]: [S::F32; 2],
+        min: S::F32,
+        x: &[S::F32; N],
+        w: &[S::F32; N],
+        levels: &mut [S::F32; N],
+    ) -> [S::F32; 3] {
+        let scaled = |x| s.mul(inverse, s.sub(x, min));
+        // Rounding is monotonic, so all elements lie where the extremes do. Denormal ranges have infinite inverses.
+        let limit = s.splat(4_194_304.0);
+        let within = |x| s.lt(s.abs(scaled(x)), limit);
+        let top = s.splat(self.max_level);
+        let mut sums = [s.splat(0.0); 3];
+        let mut add = |level, x, w| {
+            let wl = s.mul(w, level);
+            sums[0] = s.add(sums[0], wl);
+            sums[1] = s.add(sums[1], s.mul(wl, level));
+            sums[2] = s.add(sums[2], s.mul(wl, x));
+        };
+        if s.all(s.and(within(lowest), within(highest))) {
+            // Floats that are not negative are ordered as their bits are, and integer units are less busy.
+            let (zero, top) = (s.splat_i32(0), s.to_bits(top));
+            for i in 0..N {
+                let level = s.to_bits(s.round_even(scaled(x[i])));
+                levels[i] = s.from_bits(s.min_i32(s.max_i32(level, zero), top));
+                add(levels[i], x[i], w[i]);
+            }
+        } else {
+            let (zero, top) = (s.splat_i32(0), s.trunc_i32(top));
+            for i in 0..N {
+                levels[i] = s.to_f32(s.max_i32(s.min_i32(s.nearest_i32(scaled(x[i])), top), zero));
+                add(levels[i], x[i], w[i]);
+            }
+        }
+        sums
+    }
+
+    /// The weighted sum of deviations.
+    #[inline(always)]
+    fn error<S: Simd, const N: usize>(
+        self,
+        s: S,
+        scale: S::F32,
+        min: S::F32,
+        x: &[S::F32; N],
+        w: &[S::F32; N],
+        levels: &[S::F32; N],
+    ) -> S::F32 {
+        let mut sum = s.splat(0.0);
+        for i in 0..N {
+            let difference = s.sub(s.add(s.mul(scale, levels[i]), min), x[i]);
+            let deviation = match self.deviation {
+                Deviation::Absolute => s.abs(difference),
+                Deviation::Squared => s.mul(difference, difference),
+            };
+            sum = s.add(sum, s.mul(w[i], deviation));
+        }
+        sum
+    }
+}

@@ -1,0 +1,77 @@
+//! Q2_K: 16 sub-blocks of 16 weights, 2-bit levels, 4-bit scales and minima.
+//!
+//! Bytes of a block: 16 with a sub-block's scale in the low half and its minimum in the high half; for each half of the
+//! block 32 whose byte `i` holds in its four pairs of bits the levels of the weights `i`, `32 + i`, `64 + i`, `96 + i`;
+//! `d` and `dmin` (f16).
+
+use super::affine::{Affine, LEN};
+use super::batch::{self, Batch, Encode, word};
+use super::decode::{self, Decode, f16};
+use crate::Level;
+use crate::search::{Deviation, ScaleMin};
+use crate::simd::Simd;
+use core::array::from_fn;
+
+const BYTES: usize = 84;
+
+const RULES: Affine = Affine {
+    plain: ScaleMin { max_level: 3.0, first: -0.5, delta: 0.1, last: 15, deviation: Deviation::Absolute },
+    weighted: ScaleMin { max_level: 3.0, first: -0.9, delta: 0.05, last: 36, deviation: Deviation::Squared },
+    add_rms: false,
+    variance_factor: 1.0,
+    max_scale: 15,
+};
+
+pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Option<&[f32]>, dst: &mut [u8]) {
+    batch::quantize::<Q2K>(level, src, columns, importance, dst);
+}
+
+pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
+    decode::dequantize::<Q2K, BYTES, LEN>(level, src, dst);
+}
+
+struct Q2K;
+
+impl Encode for Q2K {
+    const LEN: usize = LEN;
+    const BYTES: usize = BYTES;
+
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
+        let scales = RULES.scales::<S, 16, 16>(s, batch);
+        let byte = |v| s.and_i32(v, s.splat_i32(0xff));
+        let stored: [S::I32; 16] =
+            from_fn(|sub| byte(s.or_i32(scales.scale.levels[sub], s.shl_i32::<4>(scales.min.levels[sub]))));
+        let mut words = [s.splat_i32(0); BYTES / 4];
+        for i in 0..4 {
+            words[i] = word(s, from_fn(|j| stored[4 * i + j]));
+        }
+        for sub in 0..16 {
+            let pair = [s.and_i32(stored[sub], s.splat_i32(15)), s.shr_i32::<4>(stored[sub])];
+            let levels: [S::I32; 16] = RULES.levels(s, batch, &scales, sub, pair);
+            // Sub-blocks 0 to 7 are the first half; of each pair of them the second one continues the first one's bytes.
+            let words = &mut words[4 + sub / 8 * 8 + sub % 2 * 4..][..4];
+            for i in 0..4 {
+                let four = word(s, from_fn(|j| levels[4 * i + j]));
+                // The newest levels enter at the top; after four of them the first ones are at the bottom.
+                words[i] = s.or_i32(s.shr_i32::<2>(words[i]), s.shl_i32::<6>(four));
+            }
+        }
+        words[20] = s.or_i32(scales.scale.d, s.shl_i32::<16>(scales.min.d));
+        batch.store(s, &words, dst);
+    }
+}
+
+impl Decode<BYTES, LEN> for Q2K {
+    #[inline(always)]
+    fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
+        let (d, dmin) = (f16(s, &block[80..]), f16(s, &block[82..]));
+        for (sub, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            let (scale, min) = (d * f32::from(block[sub] & 15), dmin * f32::from(block[sub] >> 4));
+            let bytes = &block[16 + sub / 8 * 32 + sub % 2 * 16..][..16];
+            for (x, byte) in out.iter_mut().zip(bytes) {
+                *x = scale * f32::from(byte >> (sub % 8 / 2 * 2) & 3) - min;
+            }
+        }
+    }
+}

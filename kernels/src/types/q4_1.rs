@@ -1,0 +1,46 @@
+//! Q4_1: 32 weights, 4-bit levels, a scale and a minimum.
+//!
+//! Bytes of a block: `d` and `m` (f16), then 16 with levels 0 to 15 in the low halves and 16 to 31 in the high halves.
+
+use super::batch::{Batch, word};
+use super::decode::{self, Decode, f16};
+use super::min_block::{self, LEN, MinBlock};
+use crate::Level;
+use crate::simd::Simd;
+use core::array::from_fn;
+
+const BYTES: usize = 20;
+
+pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Option<&[f32]>, dst: &mut [u8]) {
+    min_block::quantize::<Q4_1>(level, src, columns, importance, dst);
+}
+
+pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
+    decode::dequantize::<Q4_1, BYTES, LEN>(level, src, dst);
+}
+
+struct Q4_1;
+
+impl MinBlock for Q4_1 {
+    const MAX_LEVEL: u8 = 15;
+    const BYTES: usize = BYTES;
+
+    #[inline(always)]
+    fn store<S: Simd>(s: S, batch: &Batch, head: S::I32, levels: &[S::I32; LEN], dst: &mut [u8]) {
+        let byte = |i: usize| s.or_i32(levels[i], s.shl_i32::<4>(levels[16 + i]));
+        let four = |i: usize| word(s, from_fn(|j| byte(4 * i + j)));
+        batch.store(s, &[head, four(0), four(1), four(2), four(3)], dst);
+    }
+}
+
+impl Decode<BYTES, LEN> for Q4_1 {
+    #[inline(always)]
+    fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
+        let (d, m) = (f16(s, block), f16(s, &block[2..]));
+        for (half, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            for (x, byte) in out.iter_mut().zip(&block[4..]) {
+                *x = f32::from(byte >> (4 * half) & 15) * d + m;
+            }
+        }
+    }
+}

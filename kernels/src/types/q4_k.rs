@@ -1,0 +1,77 @@
+//! Q4_K: 8 sub-blocks of 32 weights, 4-bit levels, 6-bit scales and minima.
+//!
+//! Bytes of a block: `d` and `dmin` (f16), 12 of [packed scales](super::k_scales), then for each pair of sub-blocks 32
+//! with the first one's levels in the low halves and the second one's in the high halves.
+
+use super::affine::{Affine, LEN};
+use super::batch::{self, Batch, Encode, word};
+use super::decode::{self, Decode, f16};
+use super::k_scales;
+use crate::Level;
+use crate::search::{Deviation, ScaleMin};
+use crate::simd::Simd;
+use core::array::from_fn;
+
+const BYTES: usize = 144;
+
+const RULES: Affine = Affine {
+    plain: ScaleMin { max_level: 15.0, first: -1.0, delta: 0.1, last: 20, deviation: Deviation::Squared },
+    weighted: ScaleMin { max_level: 15.0, first: -0.9, delta: 0.05, last: 36, deviation: Deviation::Squared },
+    add_rms: true,
+    variance_factor: 2.0,
+    max_scale: 63,
+};
+
+pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Option<&[f32]>, dst: &mut [u8]) {
+    batch::quantize::<Q4K>(level, src, columns, importance, dst);
+}
+
+pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
+    decode::dequantize::<Q4K, BYTES, LEN>(level, src, dst);
+}
+
+struct Q4K;
+
+impl Encode for Q4K {
+    const LEN: usize = LEN;
+    const BYTES: usize = BYTES;
+
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
+        let mut scales = RULES.scales::<S, 8, 32>(s, batch);
+        // With importance the reference leaves this out, unlike for Q5_K.
+        if batch.importance.is_none() {
+            k_scales::limit(s, &mut scales);
+        }
+        let mut words = [s.splat_i32(0); BYTES / 4];
+        words[0] = s.or_i32(scales.scale.d, s.shl_i32::<16>(scales.min.d));
+        let packed = k_scales::pack(s, &scales.scale.levels, &scales.min.levels);
+        words[1..4].copy_from_slice(&packed);
+        for (pair, words) in words[4..].as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            let [low, high] = [2 * pair, 2 * pair + 1]
+                .map(|sub| RULES.levels::<S, 8, 32>(s, batch, &scales, sub, k_scales::stored(s, &scales, sub)));
+            let byte = |i| s.or_i32(low[i], s.shl_i32::<4>(high[i]));
+            *words = from_fn(|i| word(s, [byte(4 * i), byte(4 * i + 1), byte(4 * i + 2), byte(4 * i + 3)]));
+        }
+        batch.store(s, &words, dst);
+    }
+}
+
+impl Decode<BYTES, LEN> for Q4K {
+    #[inline(always)]
+    fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
+        let (d, dmin) = (f16(s, block), f16(s, &block[2..]));
+        let [scales, mins] = k_scales::unpack(block[4..16].try_into().expect("12 bytes"));
+        let pairs = block[16..].as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<64>().0);
+        for (pair, (levels, out)) in pairs.enumerate() {
+            let (low, high) = out.split_at_mut(32);
+            for (half, out) in [low, high].into_iter().enumerate() {
+                let scale = d * f32::from(scales[2 * pair + half]);
+                let min = dmin * f32::from(mins[2 * pair + half]);
+                for (x, byte) in out.iter_mut().zip(levels) {
+                    *x = scale * f32::from(byte >> (4 * half) & 15) - min;
+                }
+            }
+        }
+    }
+}

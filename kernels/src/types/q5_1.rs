@@ -1,0 +1,56 @@
+//! Q5_1: 32 weights, 5-bit levels, a scale and a minimum.
+//!
+//! Bytes of a block: `d` and `m` (f16), a word whose bit `i` is the highest bit of level `i`, then 16 with the low four
+//! bits of levels 0 to 15 in the low halves and those of 16 to 31 in the high halves.
+
+use super::batch::{Batch, word};
+use super::decode::{self, Decode, f16};
+use super::min_block::{self, LEN, MinBlock};
+use crate::Level;
+use crate::simd::Simd;
+use core::array::from_fn;
+
+const BYTES: usize = 24;
+
+pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Option<&[f32]>, dst: &mut [u8]) {
+    min_block::quantize::<Q5_1>(level, src, columns, importance, dst);
+}
+
+pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
+    decode::dequantize::<Q5_1, BYTES, LEN>(level, src, dst);
+}
+
+struct Q5_1;
+
+impl MinBlock for Q5_1 {
+    const MAX_LEVEL: u8 = 31;
+    const BYTES: usize = BYTES;
+
+    #[inline(always)]
+    fn store<S: Simd>(s: S, batch: &Batch, head: S::I32, levels: &[S::I32; LEN], dst: &mut [u8]) {
+        // Bits enter at the top; after 32 levels the first one's is at the bottom.
+        let fifths = levels.iter().fold(s.splat_i32(0), |bits, &level| {
+            s.or_i32(s.shr_i32::<1>(bits), s.shl_i32::<31>(s.shr_i32::<4>(level)))
+        });
+        let byte = |i: usize| {
+            let low: [S::I32; 2] = [levels[i], levels[16 + i]].map(|level| s.and_i32(level, s.splat_i32(15)));
+            s.or_i32(low[0], s.shl_i32::<4>(low[1]))
+        };
+        let four = |i: usize| word(s, from_fn(|j| byte(4 * i + j)));
+        batch.store(s, &[head, fifths, four(0), four(1), four(2), four(3)], dst);
+    }
+}
+
+impl Decode<BYTES, LEN> for Q5_1 {
+    #[inline(always)]
+    fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
+        let (d, m) = (f16(s, block), f16(s, &block[2..]));
+        let fifths = u32::from_le_bytes(block[4..8].try_into().expect("4 bytes"));
+        for (half, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            for (i, (x, byte)) in out.iter_mut().zip(&block[8..]).enumerate() {
+                let fifth = (fifths >> (16 * half + i) & 1) as u8;
+                *x = f32::from(byte >> (4 * half) & 15 | fifth << 4) * d + m;
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Q5_K: 8 sub-blocks of 32 weights, 5-bit levels, 6-bit scales and minima.
+//!
+//! Bytes of a block: `d` and `dmin` (f16), 12 of [packed scales](super::k_scales), 32 whose byte `i` holds in bit `j`
+//! the highest bit of level `i` of sub-block `j`, then for each pair of sub-blocks 32 with the low four bits of the
+//! first one's levels in the low halves and those of the second one's in the high halves.
+
+use super::affine::{Affine, LEN};
+use super::batch::{self, Batch, Encode, word};
+use super::decode::{self, Decode, f16};
+use super::k_scales;
+use crate::Level;
+use crate::search::{Deviation, ScaleMin};
+use crate::simd::Simd;
+
+const BYTES: usize = 176;
+
+const RULES: Affine = Affine {
+    plain: ScaleMin { max_level: 31.0, first: -0.5, delta: 0.1, last: 15, deviation: Deviation::Squared },
+    weighted: ScaleMin { max_level: 31.0, first: -0.9, delta: 0.05, last: 36, deviation: Deviation::Squared },
+    add_rms: true,
+    variance_factor: 2.0,
+    max_scale: 63,
+};
+
+pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Option<&[f32]>, dst: &mut [u8]) {
+    batch::quantize::<Q5K>(level, src, columns, importance, dst);
+}
+
+pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
+    decode::dequantize::<Q5K, BYTES, LEN>(level, src, dst);
+}
+
+struct Q5K;
+
+impl Encode for Q5K {
+    const LEN: usize = LEN;
+    const BYTES: usize = BYTES;
+
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
+        let mut scales = RULES.scales::<S, 8, 32>(s, batch);
+        k_scales::limit(s, &mut scales);
+
+        let mut words = [s.splat_i32(0); BYTES / 4];
+        words[0] = s.or_i32(scales.scale.d, s.shl_i32::<16>(scales.min.d));
+        words[1..4].copy_from_slice(&k_scales::pack(s, &scales.scale.levels, &scales.min.levels));
+        let (high_bits, words_of_pairs) = words[4..].split_at_mut(8);
+        for (pair, words) in words_of_pairs.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            let [low, high] = [2 * pair, 2 * pair + 1]
+                .map(|sub| RULES.levels::<S, 8, 32>(s, batch, &scales, sub, k_scales::stored(s, &scales, sub)));
+            for i in 0..8 {
+                let four = |levels: &[S::I32; 32]| {
+                    word(s, [levels[4 * i], levels[4 * i + 1], levels[4 * i + 2], levels[4 * i + 3]])
+                };
+                let (low, high) = (four(&low), four(&high));
+                let (nibbles, fifths) = (s.splat_i32(0x0f0f_0f0f), s.splat_i32(0x1010_1010));
+                words[i] = s.or_i32(s.and_i32(low, nibbles), s.shl_i32::<4>(s.and_i32(high, nibbles)));
+                // The newest pair's bits enter at the top; after four pairs the first one's are at the bottom.
+                let bits = s.or_i32(s.shl_i32::<2>(s.and_i32(low, fifths)), s.shl_i32::<3>(s.and_i32(high, fifths)));
+                high_bits[i] = s.or_i32(s.shr_i32::<2>(high_bits[i]), bits);
+            }
+        }
+        batch.store(s, &words, dst);
+    }
+}
+
+impl Decode<BYTES, LEN> for Q5K {
+    #[inline(always)]
+    fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
+        let (d, dmin) = (f16(s, block), f16(s, &block[2..]));
+        let [scales, mins] = k_scales::unpack(block[4..16].try_into().expect("12 bytes"));
+        let (high_bits, low_bits) = block[16..].split_at(32);
+        for (sub, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let (scale, min) = (d * f32::from(scales[sub]), dmin * f32::from(mins[sub]));
+            let low_bits = &low_bits[sub / 2 * 32..][..32];
+            for (i, x) in out.iter_mut().enumerate() {
+                let level = low_bits[i] >> (sub % 2 * 4) & 15 | (high_bits[i] >> sub & 1) << 4;
+                *x = scale * f32::from(level) - min;
+            }
+        }
+    }
+}
