@@ -51,7 +51,7 @@ pub enum ChooseError {
     )]
     NoBlock { name: String },
     #[error("tensor {name} is in block {block}, but the metadata says that there are {layers}")]
-    BadBlock { name: String, block: i64, layers: usize },
+    BadBlock { name: String, block: i32, layers: usize },
 }
 
 /// Types that stand in for others when rows do not fill blocks of 256; if they do not fit either, F16 does.
@@ -239,8 +239,10 @@ fn must_fit(tensor: Candidate<'_>, dtype: Dtype) -> Result<Dtype, ChooseError> {
 }
 
 /// The number in names that begin with `blk.N`.
-pub(crate) fn block_number(name: &str) -> Option<i64> {
+///
+/// Read as `sscanf("blk.%d.")` reads it, up to 9 digits: no model has more blocks.
+pub(crate) fn block_number(name: &str) -> Option<i32> {
     let rest = name.strip_prefix("blk.")?;
     let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    rest[..digits].parse().ok()
+    rest[..digits.min(9)].parse().ok()
 }

@@ -1,5 +1,7 @@
 //! Which tensors are never quantized, whatever the recipe says.
 
+use weightmill_formats::gguf::trimmed;
+
 use super::Facts;
 use super::choose::Candidate;
 use crate::options::TypeOptions;
@@ -78,7 +80,8 @@ const SENSITIVE_IN_GLM5: &[&str] = &["attn_q_a", "attn_q_b", "nextn.eh_proj"];
 pub(super) fn can_be_quantized(tensor: Candidate<'_>, facts: &Facts, options: &TypeOptions) -> bool {
     let Candidate { name, shape, .. } = tensor;
     let contains_any = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
-    dimensions(shape) >= 2
+    // ggml does not count outer dimensions of 1.
+    trimmed(shape).len() >= 2
         && is_weight(name)
         && !(options.leave_output_tensor && name == "output.weight")
         && !KEPT_WHOLE_NAMES.contains(&name)
@@ -95,7 +98,28 @@ fn is_weight(name: &str) -> bool {
     name.ends_with("weight") || name.len() == 5
 }
 
-/// Dimensions of a row-major shape as ggml counts them: outer dimensions of 1 do not count.
-pub(crate) fn dimensions(shape: &[u64]) -> usize {
-    shape.len() - shape.iter().take(shape.len().saturating_sub(1)).take_while(|&&n| n == 1).count()
+/// Parts of the names of tensors that the converter writes as F32 whatever type it is asked for.
+// prepare_tensors in conversion/base.py, tensor names of gguf-py/gguf/constants.py.
+const CONVERTED_TO_F32: &[&str] = &[
+    "_norm.weight",
+    "ffn_gate_inp.weight",
+    "ffn_gate_inp_shexp.weight",
+    "position_embd.weight",
+    "token_types.weight",
+    "ssm_conv1d",
+    "shortconv.conv.weight",
+    "time_mix_first.weight",
+    "time_mix_w1.weight",
+    "time_mix_w2.weight",
+    "time_mix_decay_w1.weight",
+    "time_mix_decay_w2.weight",
+    "time_mix_lerp_fused.weight",
+    "altup_correct_coef.weight",
+    "altup_predict_coef.weight",
+    "indexer.proj.weight",
+];
+
+/// True if llama.cpp's converter writes this tensor as F32 whatever type it is asked for.
+pub(crate) fn stays_f32(name: &str, shape: &[u64]) -> bool {
+    shape.len() <= 1 || !name.ends_with(".weight") || CONVERTED_TO_F32.iter().any(|part| name.contains(part))
 }

@@ -10,8 +10,10 @@ mod keep;
 mod rule;
 mod table;
 
+pub(crate) use choose::block_number;
 pub use choose::{Candidate, Choice, ChooseError, choose};
 pub use facts::Facts;
+pub(crate) use keep::stays_f32;
 pub use rule::{Role, Rule, When};
 pub use table::RECIPES;
 

@@ -2,16 +2,29 @@
 //!
 //! A plan can be printed, compared, costed and executed. All that can be known before the run is checked here.
 
-use std::collections::BTreeMap;
+mod error;
+mod importance;
+mod metadata;
+mod order;
+mod output;
+mod parts;
+mod report;
+mod table;
+
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use weightmill_formats::{Metadata, Source};
 use weightmill_kernels::Dtype;
 
+pub use error::PlanError;
+pub use report::{InputReport, OutputReport, Report, TensorReport};
+pub use table::Table;
+
 use crate::model::Model;
 use crate::options::Request;
-use crate::recipe::{ChooseError, Recipe};
+use crate::recipe::Recipe;
 
 /// What the plan is made from.
 pub struct Input<'a> {
@@ -23,6 +36,14 @@ pub struct Input<'a> {
     pub model: &'a Model,
     /// The importance matrix, if one was given.
     pub importance: Option<&'a ImportanceSummary>,
+}
+
+impl Input<'_> {
+    /// True for GGUF files: they are what llama-quantize reads. Anything else stands for the GGUF file that llama.cpp's
+    /// converter would make of it.
+    fn is_gguf(&self) -> bool {
+        self.source.format().eq_ignore_ascii_case("gguf")
+    }
 }
 
 /// What the plan needs to know of an importance matrix. The values stay where they are.
@@ -84,8 +105,6 @@ pub struct OutputPlan {
 pub struct Part {
     /// Where it goes.
     pub path: PathBuf,
-    /// Metadata as written.
-    pub metadata: Metadata,
     /// Everything before the first tensor, padding included.
     pub header: Vec<u8>,
     /// Size of the whole file. Bytes between tensors, and after the last, are zero.
@@ -120,20 +139,61 @@ pub struct PlannedTensor {
     pub range: Range<u64>,
 }
 
-/// Why there is no plan. Nothing has been written.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum PlanError {
-    #[error("two outputs would be written to {path}")]
-    DuplicateOutput { path: PathBuf },
-    #[error(transparent)]
-    Choose(#[from] ChooseError),
-    #[error("laying out an output is not implemented")]
-    Unfinished,
+impl PlannedTensor {
+    /// Number of weights.
+    pub fn weights(&self) -> u64 {
+        self.shape.iter().product()
+    }
+
+    /// Bytes as written.
+    pub fn bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+}
+
+impl OutputPlan {
+    /// Bytes of all its files.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.bytes).sum()
+    }
+
+    /// Bits per weight over all tensors, headers and padding left out, as llama-quantize counts.
+    pub fn bits_per_weight(&self) -> f64 {
+        let weights: u64 = self.tensors.iter().map(PlannedTensor::weights).sum();
+        let bytes: u64 = self.tensors.iter().map(PlannedTensor::bytes).sum();
+        if weights == 0 { 0.0 } else { bytes as f64 * 8.0 / weights as f64 }
+    }
 }
 
 /// Decides types, metadata and places of everything that `request` asks for.
+///
+/// # Errors
+/// If anything that was asked for cannot be done or would be wrong, as far as that can be known without reading weights.
 pub fn plan(input: &Input<'_>, request: &Request) -> Result<Plan, PlanError> {
-    let _ = (input, request);
-    Err(PlanError::Unfinished)
+    let outputs: Result<Vec<_>, _> =
+        request.outputs.iter().map(|output| output::plan(input, request, output)).collect();
+    let outputs = outputs?;
+    let mut paths = HashSet::new();
+    if let Some(twice) = outputs.iter().flat_map(|output| &output.parts).find(|part| !paths.insert(&part.path)) {
+        return Err(PlanError::DuplicateOutput { path: twice.path.clone() });
+    }
+    let tensors = input.source.tensors();
+    let facts = InputFacts {
+        path: input.path.to_owned(),
+        format: input.source.format().to_owned(),
+        architecture: input.model.architecture.clone(),
+        tensors: tensors.len(),
+        weights: tensors.iter().map(|tensor| tensor.weights()).sum(),
+        bytes: tensors.iter().map(|tensor| tensor.bytes).sum(),
+    };
+    Ok(Plan { input: facts, outputs })
+}
+
+/// The metadata with the user's replacements, as far as they decide types: of several for one key the first counts.
+fn overridden(metadata: &Metadata, request: &Request) -> Metadata {
+    let mut metadata = metadata.clone();
+    for replacement in request.overrides.iter().rev() {
+        metadata.set(&replacement.key, replacement.value.clone());
+    }
+    metadata
 }
