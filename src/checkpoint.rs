@@ -14,7 +14,9 @@ use serde::de::DeserializeOwned;
 /// layer reach a few hundred.
 const CONFIG_LIMIT: u64 = 16 << 20;
 /// Most bytes of a vocabulary. The largest published `tokenizer.json` have 33 MB.
-const VOCABULARY_LIMIT: u64 = 256 << 20;
+const VOCABULARY_LIMIT: u64 = 128 << 20;
+/// Most bytes of a SentencePiece model. The largest published ones have 5 MB.
+const SENTENCEPIECE_LIMIT: u64 = 32 << 20;
 
 /// Failures to find or read the files of a checkpoint.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +73,7 @@ impl SideFile {
             SideFile::Config => ("config.json", CONFIG_LIMIT),
             SideFile::TokenizerJson => ("tokenizer.json", VOCABULARY_LIMIT),
             SideFile::TokenizerConfig => ("tokenizer_config.json", CONFIG_LIMIT),
-            SideFile::SentencePiece => ("tokenizer.model", VOCABULARY_LIMIT),
+            SideFile::SentencePiece => ("tokenizer.model", SENTENCEPIECE_LIMIT),
             SideFile::Tekken => ("tekken.json", VOCABULARY_LIMIT),
             SideFile::SpecialTokensMap => ("special_tokens_map.json", CONFIG_LIMIT),
             SideFile::AddedTokens => ("added_tokens.json", CONFIG_LIMIT),

@@ -10,3 +10,4 @@ pub mod model;
 pub mod options;
 pub mod plan;
 pub mod recipe;
+pub mod tokenizer;

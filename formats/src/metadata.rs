@@ -64,6 +64,11 @@ impl Metadata {
         self.entries.insert(key, value.into());
     }
 
+    /// Sets `key` where it stands, or as the last entry if it is new, as gguf-py's writer does.
+    pub fn replace(&mut self, key: impl Into<String>, value: impl Into<Value>) {
+        self.entries.insert(key.into(), value.into());
+    }
+
     /// Removes `key`, keeping the order of the others.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
         self.entries.shift_remove(key)

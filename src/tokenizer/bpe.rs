@@ -1,0 +1,110 @@
+//! Byte-level BPE from `tokenizer.json`: GGUF's tokenizer model `gpt2`.
+
+use serde_json::Value as Json;
+use weightmill_formats::Metadata;
+
+use super::added::{self, Token};
+use super::special::{ROLES, SpecialTokens};
+use super::{Files, TokenTable, TokenType, TokenizerError, looks_special, pre};
+use crate::checkpoint::SideFile;
+
+/// Appends tokens, merges and special tokens. Ids without a token get a placeholder up to `rows`.
+pub fn write(
+    mut files: Files,
+    rows: u32,
+    metadata: &mut Metadata,
+    notes: &mut Vec<String>,
+) -> Result<(), TokenizerError> {
+    let path = files.checkpoint.path(SideFile::TokenizerJson);
+    let Some(tokenizer) = &files.tokenizer else {
+        let files_needed = vec![SideFile::TokenizerJson.name()];
+        return Err(TokenizerError::Missing { folder: files.checkpoint.folder().to_owned(), files: files_needed });
+    };
+    if !tokenizer.model.is_bpe() {
+        let kind = tokenizer.model.kind.as_deref().unwrap_or("none");
+        return Err(TokenizerError::invalid(path, format!("tokenizer model {kind}, where BPE is expected")));
+    }
+    let pre = pre::name(tokenizer).map_err(|unknown| TokenizerError::UnknownPreTokenizer {
+        path,
+        structure: unknown.structure,
+        nearest: unknown.nearest,
+    })?;
+
+    let byte_level = has_byte_level(&tokenizer.decoder);
+    let mut assembled = added::assemble(&files, tokenizer, rows)?.tokens.into_iter();
+    let mut table = TokenTable::default();
+    for id in 0..rows {
+        match assembled.next().flatten() {
+            None => table.push(format!("[PAD{id}]"), TokenType::Unused),
+            Some(Token { text, added: None }) => table.push(text, TokenType::Normal),
+            Some(Token { text, added: Some(added) }) => {
+                // llama.cpp expects such tokens as they stand in a text
+                let text = if byte_level && !added.is_normalized() { decode_byte_level(&text) } else { text };
+                if added.special || looks_special(&text) {
+                    table.push(text, TokenType::Control);
+                } else {
+                    table.push(text.replace('\u{2581}', " "), TokenType::UserDefined);
+                }
+            }
+        }
+    }
+    table.write("gpt2", pre, metadata);
+
+    let special = SpecialTokens::read(&files, ROLES, None)?;
+    let merges = files.tokenizer.take().and_then(|tokenizer| tokenizer.model.merges).unwrap_or_default();
+    let mut merges: Vec<String> = merges.into_iter().map(|merge| merge.0).collect();
+    if merges.is_empty() {
+        merges = merges_txt(&files)?;
+    }
+    if merges.is_empty() {
+        notes.push("the tokenizer has no merges: text will be cut into single bytes".to_owned());
+    } else {
+        metadata.replace("tokenizer.ggml.merges", merges);
+    }
+    special.write(metadata, notes);
+    Ok(())
+}
+
+/// The lines of `merges.txt`, which has a comment on top.
+fn merges_txt(files: &Files) -> Result<Vec<String>, TokenizerError> {
+    let text = files.checkpoint.text(SideFile::Merges)?.unwrap_or_default();
+    let mut merges = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        if number == 0 && line.trim().starts_with('#') {
+            continue;
+        }
+        let mut sides = line.split_whitespace();
+        match (sides.next(), sides.next(), sides.next()) {
+            (None, ..) => {}
+            (Some(left), Some(right), None) => merges.push(format!("{left} {right}")),
+            _ => {
+                let problem = format!("line {}: not two tokens", number + 1);
+                return Err(files.invalid(SideFile::Merges, problem));
+            }
+        }
+    }
+    Ok(merges)
+}
+
+fn has_byte_level(decoder: &Json) -> bool {
+    decoder["type"] == "ByteLevel" || decoder["decoders"].as_array().into_iter().flatten().any(has_byte_level)
+}
+
+/// What the byte-level decoder makes of one token: bytes, if every letter stands for one, else the token itself.
+fn decode_byte_level(token: &str) -> String {
+    match token.chars().map(byte_of).collect::<Option<Vec<u8>>>() {
+        Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        None => token.to_owned(),
+    }
+}
+
+/// The byte that a letter of GPT-2's alphabet stands for: printable Latin-1 stands for itself, and the letters from
+/// U+0100 on for the other bytes in their order.
+fn byte_of(letter: char) -> Option<u8> {
+    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    let code = u32::from(letter);
+    match u8::try_from(code) {
+        Ok(byte) => printable(byte).then_some(byte),
+        Err(_) => (0..=u8::MAX).filter(|byte| !printable(*byte)).nth(usize::try_from(code - 256).ok()?),
+    }
+}
