@@ -54,6 +54,7 @@ pub enum CheckpointError {
 #[allow(missing_docs)]
 pub enum SideFile {
     Config,
+    GenerationConfig,
     TokenizerJson,
     TokenizerConfig,
     SentencePiece,
@@ -63,7 +64,6 @@ pub enum SideFile {
     Merges,
     ChatTemplateJinja,
     ChatTemplateJson,
-    Readme,
 }
 
 impl SideFile {
@@ -71,6 +71,7 @@ impl SideFile {
     const fn row(self) -> (&'static str, u64) {
         match self {
             SideFile::Config => ("config.json", CONFIG_LIMIT),
+            SideFile::GenerationConfig => ("generation_config.json", CONFIG_LIMIT),
             SideFile::TokenizerJson => ("tokenizer.json", VOCABULARY_LIMIT),
             SideFile::TokenizerConfig => ("tokenizer_config.json", CONFIG_LIMIT),
             SideFile::SentencePiece => ("tokenizer.model", SENTENCEPIECE_LIMIT),
@@ -80,7 +81,6 @@ impl SideFile {
             SideFile::Merges => ("merges.txt", VOCABULARY_LIMIT),
             SideFile::ChatTemplateJinja => ("chat_template.jinja", CONFIG_LIMIT),
             SideFile::ChatTemplateJson => ("chat_template.json", CONFIG_LIMIT),
-            SideFile::Readme => ("README.md", CONFIG_LIMIT),
         }
     }
 
@@ -104,8 +104,7 @@ impl Checkpoint {
     /// When the path cannot be read, or when a folder does not have exactly one candidate for the weights.
     pub fn beside(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let path = path.as_ref();
-        let metadata = path.metadata().map_err(|source| io_error(path, source))?;
-        if metadata.is_dir() {
+        if path.metadata().map_err(|source| io_error(path, source))?.is_dir() {
             return Ok(Self { folder: path.to_owned(), weights: find_weights(path)? });
         }
         let folder = match path.parent() {

@@ -1,8 +1,13 @@
 //! What can be wrong with a checkpoint.
 
+use std::fmt;
 use std::path::PathBuf;
 
+use weightmill_kernels::Dtype;
+
+use super::config::ConfigError;
 use crate::checkpoint::CheckpointError;
+use crate::tokenizer::TokenizerError;
 
 /// Why a checkpoint cannot be converted. Found before any output exists.
 #[derive(Debug, thiserror::Error)]
@@ -10,8 +15,60 @@ use crate::checkpoint::CheckpointError;
 pub enum IdentifyError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
     #[error("{}: {} missing: the model cannot be converted without", folder.display(), files.join(", "))]
     Missing { folder: PathBuf, files: Vec<&'static str> },
     #[error("{}: architecture {found:?} is not supported; supported are {}", path.display(), supported.join(", "))]
     UnknownArchitecture { path: PathBuf, found: String, supported: Vec<&'static str> },
+    #[error("{}: the weights are quantized already ({method}), which is not read yet", path.display())]
+    Quantized { path: PathBuf, method: String },
+    #[error("config.json declares {declared} layers, but there are only {tensors} tensors")]
+    Layers { declared: u32, tensors: usize },
+    #[error("no rule for {unnamed}: the architecture of config.json does not have them")]
+    Unnamed { unnamed: Listing },
+    #[error("missing {missing}, which config.json calls for")]
+    MissingTensors { missing: Listing },
+    #[error("tensor {name} has the shape {found:?}, but by config.json it is {expected:?}")]
+    Shape { name: String, found: Vec<u64>, expected: Vec<u64> },
+    #[error("tensor {name} is of type {dtype}, where F32, F16, BF16 or F64 is expected")]
+    Dtype { name: String, dtype: Dtype },
+}
+
+/// Names of tensors: how many, and the first of them.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// How many there are.
+    pub count: usize,
+    /// The first few.
+    pub names: Vec<String>,
+}
+
+impl Listing {
+    /// Names kept.
+    const KEPT: usize = 8;
+
+    pub(super) fn push(&mut self, name: &str) {
+        self.count += 1;
+        if self.names.len() < Self::KEPT {
+            self.names.push(name.to_owned());
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl fmt::Display for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.count == 1 { "" } else { "s" };
+        write!(f, "{} tensor{plural}: {}", self.count, self.names.join(", "))?;
+        if self.names.len() < self.count {
+            write!(f, " ...")?;
+        }
+        Ok(())
+    }
 }

@@ -1,14 +1,33 @@
 //! Architectures: what a checkpoint's config and tensors become in GGUF. One row of [`ARCHITECTURES`] each.
+//!
+//! A row names the `architectures` of config.json that it stands for, completes the config with what the family
+//! takes for granted, and describes the tensors by rules. The rest is common to all.
 
+mod config;
 mod error;
+mod hyper;
+mod llama;
+mod rope;
+mod tensors;
 
-use serde_json::Value as Json;
-use weightmill_formats::Source;
+use weightmill_formats::{Metadata, Source, Value};
+use weightmill_kernels::Dtype;
 
-use crate::checkpoint::{Checkpoint, SideFile};
-use crate::model::Model;
+use crate::card::{self, ParameterCounts};
+use crate::checkpoint::{Checkpoint, CheckpointError, SideFile};
+use crate::model::{Model, ModelTensor, TensorData};
+use crate::tokenizer::{self, Vocabulary};
+use config::Config;
+use tensors::Rule;
 
-pub use error::IdentifyError;
+pub use config::ConfigError;
+pub use error::{IdentifyError, Listing};
+
+/// Version of the block formats that `general.quantization_version` states, GGML_QNT_VERSION in ggml.h.
+const QUANTIZATION_VERSION: u32 = 2;
+
+/// Most tokens of a vocabulary; published ones reach a few hundred thousand.
+const MAX_VOCABULARY: u32 = 1 << 22;
 
 /// How checkpoints of one family become GGUF.
 pub struct Architecture {
@@ -16,10 +35,28 @@ pub struct Architecture {
     pub config_names: &'static [&'static str],
     /// `general.architecture`.
     pub name: &'static str,
+    /// Where the vocabulary comes from.
+    pub vocabulary: Vocabulary,
+    /// Sets what a config may leave out.
+    complete: fn(&mut Config) -> Result<(), ConfigError>,
+    /// Describes the model by its completed config.
+    describe: fn(&Config) -> Result<Description, ConfigError>,
 }
 
 /// The table of architectures.
-pub const ARCHITECTURES: &[Architecture] = &[];
+pub const ARCHITECTURES: &[Architecture] = &[llama::LLAMA, llama::MISTRAL];
+
+/// What one config says about a model.
+struct Description {
+    layers: u32,
+    /// Rows of the embedding table.
+    vocabulary_rows: u32,
+    rules: Vec<Rule>,
+    /// Tensors that the checkpoint does not have: name and values. They are written first.
+    computed: Vec<(&'static str, Vec<f32>)>,
+    /// What is written after the common hyper-parameters, less the prefix.
+    hyper_parameters: Vec<(&'static str, Value)>,
+}
 
 /// The 16- or 32-bit GGUF, not yet as bytes, that llama.cpp's converter makes of `checkpoint`, whose tensors
 /// are those of `source`.
@@ -28,15 +65,95 @@ pub const ARCHITECTURES: &[Architecture] = &[];
 /// When files are missing, the architecture is unknown, config.json and the tensors contradict each other, or the
 /// tokenizer is not understood. All are found before any output exists.
 pub fn identify(checkpoint: &Checkpoint, source: &dyn Source) -> Result<Model, IdentifyError> {
-    let _ = source;
-    let config: Json = checkpoint
-        .json(SideFile::Config)?
-        .ok_or_else(|| IdentifyError::Missing { folder: checkpoint.folder().to_owned(), files: vec!["config.json"] })?;
-    let found = config["architectures"][0].as_str().unwrap_or("none");
-    let supported = ARCHITECTURES.iter().flat_map(|row| row.config_names).copied().collect();
-    Err(IdentifyError::UnknownArchitecture {
-        path: checkpoint.path(SideFile::Config),
-        found: found.to_owned(),
-        supported,
+    let Some(mut config) = Config::read(checkpoint)? else { return Err(missing(checkpoint)) };
+    let as_stored = config.to_json();
+    let architecture = find(&config)?;
+    if let Some(quantization) = config.get("quantization_config") {
+        let method = quantization["quant_method"].as_str().unwrap_or("of a kind that it does not name");
+        return Err(IdentifyError::Quantized { path: config.path().to_owned(), method: method.to_owned() });
+    }
+    (architecture.complete)(&mut config)?;
+    let description = (architecture.describe)(&config)?;
+
+    if description.vocabulary_rows > MAX_VOCABULARY {
+        let problem = format!("{}, more than the {MAX_VOCABULARY} that are read", description.vocabulary_rows);
+        return Err(config.error("vocab_size", problem).into());
+    }
+
+    let mapped = tensors::map(source, &description.rules, description.layers)?;
+    let mut notes = mapped.notes;
+    let mut tensors: Vec<ModelTensor> = description
+        .computed
+        .into_iter()
+        .map(|(name, values)| ModelTensor {
+            name: name.to_owned(),
+            shape: vec![values.len() as u64],
+            dtype: Dtype::F32,
+            data: TensorData::Computed(values),
+        })
+        .collect();
+    tensors.extend(mapped.tensors);
+
+    let mut metadata = general(checkpoint, architecture, &as_stored, &tensors, &mut notes)?;
+    hyper::write(&config, architecture.name, file_type(mapped.dtype), &mut metadata, &mut notes)?;
+    for (key, value) in description.hyper_parameters {
+        metadata.replace(format!("{}.{key}", architecture.name), value);
+    }
+    metadata.replace("general.quantization_version", QUANTIZATION_VERSION);
+    let rows = description.vocabulary_rows;
+    tokenizer::write_metadata(architecture.vocabulary, checkpoint, &as_stored, rows, &mut metadata, &mut notes)?;
+    Ok(Model { architecture: architecture.name.to_owned(), metadata, tensors, notes })
+}
+
+/// The row of the table for the first of the config's `architectures`.
+fn find(config: &Config) -> Result<&'static Architecture, IdentifyError> {
+    let name = config.architecture().unwrap_or("none");
+    let row = ARCHITECTURES.iter().find(|row| row.config_names.contains(&name));
+    row.ok_or_else(|| IdentifyError::UnknownArchitecture {
+        path: config.path().to_owned(),
+        found: name.to_owned(),
+        supported: ARCHITECTURES.iter().flat_map(|row| row.config_names).copied().collect(),
     })
+}
+
+/// The error about a folder without config.json, which names everything else that is missing too.
+fn missing(checkpoint: &Checkpoint) -> IdentifyError {
+    let mut files = vec![SideFile::Config.name()];
+    if ![SideFile::TokenizerJson, SideFile::SentencePiece].into_iter().any(|file| checkpoint.has(file)) {
+        files.push("tokenizer.json or tokenizer.model");
+    }
+    IdentifyError::Missing { folder: checkpoint.folder().to_owned(), files }
+}
+
+/// `general.*`, from the architecture to the languages.
+fn general(
+    checkpoint: &Checkpoint,
+    architecture: &Architecture,
+    config: &serde_json::Value,
+    tensors: &[ModelTensor],
+    notes: &mut Vec<String>,
+) -> Result<Metadata, IdentifyError> {
+    let readme = card::read_card(checkpoint.folder());
+    let readme =
+        readme.map_err(|source| CheckpointError::Io { path: checkpoint.folder().join("README.md"), source })?;
+    let generation_config: Option<serde_json::Value> = checkpoint.json(SideFile::GenerationConfig)?;
+    let (metadata, card_notes) = card::general(&card::Sources {
+        architecture: architecture.name,
+        folder_name: &checkpoint.name(),
+        readme: readme.as_deref(),
+        config,
+        generation_config: generation_config.as_ref(),
+        counts: ParameterCounts::of(tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice()))),
+    });
+    notes.extend(card_notes);
+    Ok(metadata)
+}
+
+/// `general.file_type` of a file whose matrices have this type, `llama_ftype` in llama.h.
+fn file_type(dtype: Dtype) -> u32 {
+    match dtype {
+        Dtype::F16 => 1,
+        Dtype::BF16 => 32,
+        _ => 0,
+    }
 }

@@ -19,8 +19,7 @@ const CLASS_DEFAULTS: &[(&str, &[(&str, &str)])] = &[
 ];
 
 /// Keys of `tokenizer_config.json` that name one special token each.
-const NAMED: &[&str] =
-    &["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+const NAMED: &[&str] = &["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// One token of the assembled vocabulary.
 #[derive(Debug)]

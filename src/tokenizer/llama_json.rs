@@ -13,18 +13,11 @@ const SCORE: f32 = -1000.0;
 
 /// BPE that falls back to bytes and is decoded in several steps.
 pub fn is_sentencepiece_like(tokenizer: &TokenizerJson) -> bool {
-    tokenizer.model.is_bpe()
-        && tokenizer.model.byte_fallback == Some(true)
-        && tokenizer.decoder["type"] == "Sequence"
+    tokenizer.model.is_bpe() && tokenizer.model.byte_fallback == Some(true) && tokenizer.decoder["type"] == "Sequence"
 }
 
 /// Appends tokens, scores, types and special tokens.
-pub fn write(
-    files: &Files,
-    rows: u32,
-    metadata: &mut Metadata,
-    notes: &mut Vec<String>,
-) -> Result<(), TokenizerError> {
+pub fn write(files: &Files, rows: u32, metadata: &mut Metadata, notes: &mut Vec<String>) -> Result<(), TokenizerError> {
     let Some(tokenizer) = &files.tokenizer else { return Ok(()) };
     let path = files.checkpoint.path(SideFile::TokenizerJson);
     let assembled = added::assemble(files, tokenizer, rows)?;

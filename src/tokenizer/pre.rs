@@ -43,7 +43,12 @@ const KNOWN: &[Known] = &[
     Known { name: "qwen2", steps: &["normalize NFC", QWEN_2, BYTES], ignore_merges: false },
     Known {
         name: "deepseek-v3",
-        steps: &[r"split \p{N}{1,3}", "split [\u{4e00}-\u{9fa5}\u{3040}-\u{309f}\u{30a0}-\u{30ff}]+", DEEPSEEK_V3, BYTES],
+        steps: &[
+            r"split \p{N}{1,3}",
+            "split [\u{4e00}-\u{9fa5}\u{3040}-\u{309f}\u{30a0}-\u{30ff}]+",
+            DEEPSEEK_V3,
+            BYTES,
+        ],
         ignore_merges: false,
     },
     Known { name: "gpt-4o", steps: &[GPT_4O, BYTES], ignore_merges: true },

@@ -32,12 +32,7 @@ struct Piece {
 }
 
 /// Appends tokens, scores, types and special tokens; the table has `rows` entries.
-pub fn write(
-    files: &Files,
-    rows: u32,
-    metadata: &mut Metadata,
-    notes: &mut Vec<String>,
-) -> Result<(), TokenizerError> {
+pub fn write(files: &Files, rows: u32, metadata: &mut Metadata, notes: &mut Vec<String>) -> Result<(), TokenizerError> {
     let mut table = TokenTable::default();
     for id in 0..rows {
         table.push(format!("[PAD{id}]"), TokenType::Unused);

@@ -1,0 +1,128 @@
+//! `config.json`, read with suspicion: every number is checked before it is used.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value as Json};
+
+use crate::checkpoint::{Checkpoint, CheckpointError, SideFile};
+
+/// A setting of config.json that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {key}: {problem}", path.display())]
+pub struct ConfigError {
+    /// The file.
+    pub path: PathBuf,
+    /// The setting.
+    pub key: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// The settings of a model, completed with what the family takes for granted.
+#[derive(Clone, Debug)]
+pub struct Config {
+    path: PathBuf,
+    settings: Map<String, Json>,
+}
+
+impl Config {
+    /// config.json of a checkpoint, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read or is no JSON object.
+    pub fn read(checkpoint: &Checkpoint) -> Result<Option<Self>, CheckpointError> {
+        let settings: Option<Map<String, Json>> = checkpoint.json(SideFile::Config)?;
+        Ok(settings.map(|settings| Self { path: checkpoint.path(SideFile::Config), settings }))
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The settings as they stand.
+    pub fn to_json(&self) -> Json {
+        Json::Object(self.settings.clone())
+    }
+
+    /// The first of `architectures`.
+    pub fn architecture(&self) -> Option<&str> {
+        self.settings.get("architectures")?.get(0)?.as_str()
+    }
+
+    /// A setting; one that is null counts as absent.
+    pub fn get(&self, key: &str) -> Option<&Json> {
+        self.settings.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether `key` is there at all, be it null.
+    pub fn mentions(&self, key: &str) -> bool {
+        self.settings.contains_key(key)
+    }
+
+    /// Sets `key` if it is absent or null.
+    pub fn set_default(&mut self, key: &str, value: impl Into<Json>) {
+        if self.get(key).is_none() {
+            self.settings.insert(key.to_owned(), value.into());
+        }
+    }
+
+    /// The first key of `keys` that is there, if its value is not null. Families name the same thing differently.
+    pub fn first<'a>(&self, keys: &[&'a str]) -> Option<&'a str> {
+        keys.iter().find(|key| self.settings.contains_key(**key)).copied().filter(|key| self.get(key).is_some())
+    }
+
+    /// A count: an integer from 1 to 2^32 - 1.
+    ///
+    /// # Errors
+    /// When there is a value of another kind.
+    pub fn count(&self, key: &str) -> Result<Option<u32>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        match value.as_u64().and_then(|number| u32::try_from(number).ok()) {
+            None | Some(0) => Err(self.error(key, format!("{value}, where a positive 32-bit integer is expected"))),
+            Some(count) => Ok(Some(count)),
+        }
+    }
+
+    /// A count that must be there.
+    ///
+    /// # Errors
+    /// As for [`Self::count`], and when it is absent.
+    pub fn required_count(&self, key: &str) -> Result<u32, ConfigError> {
+        self.count(key)?.ok_or_else(|| self.error(key, "missing"))
+    }
+
+    /// A number.
+    ///
+    /// # Errors
+    /// When there is a value of another kind.
+    pub fn number(&self, key: &str) -> Result<Option<f64>, ConfigError> {
+        self.get(key).map(|value| self.to_number(key, value)).transpose()
+    }
+
+    /// `value`, found under `key`, as a number that also an f32 can hold.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn to_number(&self, key: &str, value: &Json) -> Result<f64, ConfigError> {
+        let number = value.as_f64().filter(|number| (*number as f32).is_finite());
+        number.ok_or_else(|| self.error(key, format!("{value}, where a number is expected")))
+    }
+
+    /// A setting that is true or false; absent, it is false.
+    ///
+    /// # Errors
+    /// When there is a value of another kind.
+    pub fn flag(&self, key: &str) -> Result<bool, ConfigError> {
+        match self.get(key) {
+            None => Ok(false),
+            Some(Json::Bool(flag)) => Ok(*flag),
+            Some(other) => Err(self.error(key, format!("{other}, where true or false is expected"))),
+        }
+    }
+
+    /// An error about `key`.
+    pub fn error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        ConfigError { path: self.path.clone(), key: key.to_owned(), problem: problem.into() }
+    }
+}

@@ -1,0 +1,174 @@
+//! Rotary position embeddings: the settings in their several published forms, and what GGUF says of them.
+
+use std::f64::consts::TAU;
+
+use serde_json::{Map, Value as Json};
+use weightmill_formats::Metadata;
+
+use super::config::{Config, ConfigError};
+
+/// Base of the frequencies where config.json is silent, as transformers has it.
+const DEFAULT_THETA: f64 = 10_000.0;
+
+/// Most columns of a head; published models have up to 512.
+const MAX_HEAD_DIM: u32 = 1 << 16;
+
+/// The rotary settings of a model: `rope_parameters` of transformers 5, or `rope_theta` and `rope_scaling` of older
+/// versions.
+#[derive(Debug)]
+pub struct Rope<'a> {
+    config: &'a Config,
+    /// Under which key the settings below stand.
+    key: &'static str,
+    settings: Map<String, Json>,
+    theta: f64,
+}
+
+impl<'a> Rope<'a> {
+    /// The settings of `config`.
+    ///
+    /// # Errors
+    /// When one is of the wrong kind.
+    pub fn read(config: &'a Config) -> Result<Self, ConfigError> {
+        let mut found = ("rope_parameters", Map::new());
+        // an empty object counts as absent
+        for key in ["rope_scaling", "rope_parameters"] {
+            match config.get(key) {
+                None => {}
+                Some(Json::Object(settings)) if settings.is_empty() => {}
+                Some(Json::Object(settings)) => {
+                    found = (key, settings.clone());
+                    break;
+                }
+                Some(other) => return Err(config.error(key, format!("{other}, where an object is expected"))),
+            }
+        }
+        let (key, mut settings) = found;
+        if let Some(Json::Object(nested)) = settings.get("full_attention") {
+            settings = nested.clone();
+        }
+        let theta = match settings.get("rope_theta").filter(|value| !value.is_null()) {
+            Some(value) => config.to_number("rope_theta", value)?,
+            None => config.number("rope_theta")?.unwrap_or(DEFAULT_THETA),
+        };
+        if theta <= 0.0 {
+            return Err(config.error("rope_theta", format!("{theta}, where a positive number is expected")));
+        }
+        Ok(Self { config, key, settings, theta })
+    }
+
+    /// Kind of scaling, as in `llama3`; `default` without any.
+    ///
+    /// # Errors
+    /// When it is no text.
+    pub fn kind(&self) -> Result<&str, ConfigError> {
+        let kind = ["rope_type", "type"].iter().find_map(|key| self.get(key));
+        match kind {
+            None => Ok("default"),
+            Some(Json::String(kind)) => Ok(kind),
+            Some(other) => Err(self.error("rope_type", format!("{other}, where a name is expected"))),
+        }
+    }
+
+    /// Appends the keys under `PREFIX.rope`. What has no counterpart in GGUF is noted.
+    ///
+    /// # Errors
+    /// When a setting is of the wrong kind or missing.
+    pub fn write(&self, prefix: &str, metadata: &mut Metadata, notes: &mut Vec<String>) -> Result<(), ConfigError> {
+        let key = |name: &str| format!("{prefix}.rope.scaling.{name}");
+        let factor = self.number("factor")?;
+        match (self.kind()?, factor) {
+            ("linear", Some(factor)) => {
+                metadata.replace(key("type"), "linear");
+                metadata.replace(key("factor"), factor as f32);
+            }
+            ("yarn", Some(factor)) => {
+                metadata.replace(key("type"), "yarn");
+                metadata.replace(key("factor"), factor as f32);
+                metadata.replace(key("original_context_length"), self.original_context()?);
+                let attention = if self.get("attention_factor").is_some() { "attention_factor" } else { "attn_factor" };
+                for (setting, name) in [
+                    ("extrapolation_factor", "yarn_ext_factor"),
+                    (attention, "yarn_attn_factor"),
+                    ("beta_fast", "yarn_beta_fast"),
+                    ("beta_slow", "yarn_beta_slow"),
+                ] {
+                    if let Some(value) = self.number(setting)? {
+                        metadata.replace(key(name), value as f32);
+                    }
+                }
+            }
+            ("su" | "longrope", _) => metadata.replace(key("type"), "longrope"),
+            ("default" | "dynamic", _) => {}
+            // becomes a tensor, see `frequency_factors`
+            (kind, _) if kind.eq_ignore_ascii_case("llama3") => {}
+            (kind, _) => notes.push(format!(
+                "{}: {}: scaling {kind:?} is not known to llama.cpp and left out",
+                self.config.path().display(),
+                self.key
+            )),
+        }
+        metadata.replace(format!("{prefix}.rope.freq_base"), self.theta as f32);
+        Ok(())
+    }
+
+    /// Llama 3's divisors of the frequencies of a head with `head_dim` columns, one per pair of columns; `None` for
+    /// models that do not scale that way.
+    ///
+    /// # Errors
+    /// When a setting is of the wrong kind.
+    pub fn frequency_factors(&self, head_dim: u32) -> Result<Option<Vec<f32>>, ConfigError> {
+        if !self.kind()?.eq_ignore_ascii_case("llama3") {
+            return Ok(None);
+        }
+        if head_dim > MAX_HEAD_DIM {
+            return Err(self.config.error("head_dim", format!("{head_dim}, more than {MAX_HEAD_DIM}")));
+        }
+        let factor = self.number("factor")?.unwrap_or(8.0);
+        let low = self.number("low_freq_factor")?.unwrap_or(1.0);
+        let high = self.number("high_freq_factor")?.unwrap_or(4.0);
+        let context = f64::from(self.original_context()?);
+        // The reference computes in f32, with its constants rounded from f64.
+        let (longest, shortest) = ((context / low) as f32, (context / high) as f32);
+        let width = (high - low) as f32;
+        let factors = (0..head_dim).step_by(2).map(|column| {
+            let exponent = column as f32 / head_dim as f32;
+            let frequency = 1.0 / f64::from(self.theta as f32).powf(f64::from(exponent)) as f32;
+            let wavelength = (1.0 / frequency) * TAU as f32;
+            if wavelength < shortest {
+                1.0
+            } else if wavelength > longest {
+                factor as f32
+            } else {
+                let smooth = ((1.0 / wavelength) * context as f32 - low as f32) / width;
+                1.0 / ((1.0 - smooth) / factor as f32 + smooth)
+            }
+        });
+        let factors: Vec<f32> = factors.collect();
+        match factors.iter().all(|factor| factor.is_finite()) {
+            true => Ok(Some(factors)),
+            false => Err(self.error("factor", "the scaling yields factors that are not finite")),
+        }
+    }
+
+    /// Context length before scaling; transformers takes the present one where it is not said.
+    fn original_context(&self) -> Result<u32, ConfigError> {
+        const KEY: &str = "original_max_position_embeddings";
+        let Some(value) = self.get(KEY) else { return self.config.required_count("max_position_embeddings") };
+        let count = value.as_u64().and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
+        count.ok_or_else(|| self.error(KEY, format!("{value}, where a positive 32-bit integer is expected")))
+    }
+
+    fn get(&self, key: &str) -> Option<&Json> {
+        self.settings.get(key).filter(|value| !value.is_null())
+    }
+
+    fn number(&self, key: &str) -> Result<Option<f64>, ConfigError> {
+        let number = self.get(key).map(|value| self.config.to_number(&format!("{}.{key}", self.key), value));
+        number.transpose()
+    }
+
+    fn error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        self.config.error(&format!("{}.{key}", self.key), problem)
+    }
+}
