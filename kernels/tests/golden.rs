@@ -47,6 +47,8 @@ fn blocks_equal_the_references() {
     let mut faults = Vec::new();
     for dtype in Dtype::all().filter(|dtype| dtype.info().quantize.is_some()) {
         assert!(TYPES.contains(&dtype), "{dtype} has an encoder but no golden digests");
+    }
+    for &dtype in TYPES {
         for case in cases.iter().filter(|case| case.columns.is_multiple_of(dtype.info().block_len)) {
             for (kind, importance) in case.variants() {
                 let key = format!("{dtype} {} {kind}", case.name);
@@ -104,7 +106,7 @@ fn compare(
 #[test]
 fn random_blocks_decode_as_the_reference_decodes_them() {
     let golden = golden();
-    for &dtype in TYPES.iter().filter(|dtype| dtype.info().dequantize.is_some()) {
+    for &dtype in TYPES {
         let info = dtype.info();
         let blocks = common::blocks::random(dtype);
         let mut weights = vec![f32::NAN; blocks.len() / info.block_bytes * info.block_len];

@@ -4,8 +4,12 @@
 //! lane, and every product keeps the reference's association. Source of all of them: ggml-quants.c, by the names given.
 #![forbid(unsafe_code)]
 
+mod descent;
 mod positive;
 mod scale_min;
+mod symmetric;
 
+pub(crate) use descent::Descent;
 pub(crate) use positive::Positive;
 pub(crate) use scale_min::{Deviation, Fit, ScaleMin};
+pub(crate) use symmetric::{Symmetric, SymmetricFit, unsigned_level};

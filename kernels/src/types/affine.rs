@@ -4,6 +4,7 @@
 //! A lane holds one super-block.
 
 use super::batch::Batch;
+use super::sums::sum_of_squares;
 use crate::search::{Fit, Positive, ScaleMin};
 use crate::simd::{Simd, Twice};
 use core::array::from_fn;
@@ -84,7 +85,10 @@ impl Affine {
         importance: &[f32],
     ) -> SubScales<S, SUBS> {
         let t = Twice(s);
-        let variance = s.div(s.mul(s.splat(self.variance_factor), sum_of_squares(s, batch)), s.splat(LEN as f32));
+        let variance = s.div(
+            s.mul(s.splat(self.variance_factor), sum_of_squares(s, batch.weights, |lane| batch.start(lane), LEN)),
+            s.splat(LEN as f32),
+        );
         let variance = (variance, variance);
         let mut totals = [s.splat(0.0); SUBS];
         let fits = fit_pairs(s, |pair| {
@@ -150,16 +154,4 @@ fn load_pair<S: Simd, const N: usize>(s: S, batch: &Batch, pair: usize) -> [(S::
     let mut x = [t.splat(0.0); N];
     t.transpose(batch.weights, |lane| batch.start(lane % S::LANES) + N * (2 * pair + lane / S::LANES), &mut x);
     x
-}
-
-/// The sum of squares of each lane's super-block.
-#[inline(always)]
-fn sum_of_squares<S: Simd>(s: S, batch: &Batch) -> S::F32 {
-    let mut sum = s.splat(0.0);
-    for tile in 0..LEN / 16 {
-        let mut x = [s.splat(0.0); 16];
-        s.transpose(batch.weights, |lane| batch.start(lane) + 16 * tile, &mut x);
-        sum = x.iter().fold(sum, |sum, &x| s.add(sum, s.mul(x, x)));
-    }
-    sum
 }

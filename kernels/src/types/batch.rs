@@ -106,6 +106,28 @@ impl Batch<'_> {
             }
         }
     }
+
+    /// Writes the lanes' blocks, given byte by byte, to their places in `dst`, the bytes of all blocks. The upper bits of
+    /// the bytes must be zero.
+    #[inline(always)]
+    pub fn store_bytes<S: Simd, const BYTES: usize>(&self, s: S, bytes: &[S::I32; BYTES], dst: &mut [u8]) {
+        let lanes = S::LANES.min(self.count - self.first);
+        let dst = &mut dst[self.first * BYTES..][..lanes * BYTES];
+        let (words, rest) = bytes.as_chunks::<4>();
+        let mut values = [0; 64];
+        for (i, &bytes) in words.iter().enumerate() {
+            s.store_i32(word(s, bytes), &mut values);
+            for (value, block) in values.iter().zip(dst.as_chunks_mut::<BYTES>().0) {
+                block[4 * i..][..4].copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        for (i, &byte) in rest.iter().enumerate() {
+            s.store_i32(byte, &mut values);
+            for (value, block) in values.iter().zip(dst.as_chunks_mut::<BYTES>().0) {
+                block[4 * words.len() + i] = *value as u8;
+            }
+        }
+    }
 }
 
 /// Four bytes as a word: lane by lane, the low byte of `bytes[i]` becomes byte `i`; the other bits must be zero.

@@ -3,6 +3,7 @@
 //! A lane holds one block.
 
 use super::batch::Batch;
+use super::sums::sum_of_squares;
 use crate::Level;
 use crate::search::{Deviation, ScaleMin};
 use crate::simd::{Kernel, Simd, Twice};
@@ -122,12 +123,7 @@ fn load<S: Simd>(s: S, batch: &Batch) -> [S::F32; LEN] {
 #[inline(always)]
 fn variances<S: Simd>(s: S, rows: &[f32], columns: usize) -> [f32; 64] {
     let last = rows.len() / columns - 1;
-    let mut sum = s.splat(0.0);
-    for at in (0..columns).step_by(16) {
-        let mut x = [s.splat(0.0); 16];
-        s.transpose(rows, |lane| lane.min(last) * columns + at, &mut x);
-        sum = x.iter().fold(sum, |sum, &x| s.add(sum, s.mul(x, x)));
-    }
+    let sum = sum_of_squares(s, rows, |lane| lane.min(last) * columns, columns);
     let mut variances = [0.0; 64];
     s.store(s.div(sum, s.splat(columns as f32)), &mut variances);
     variances

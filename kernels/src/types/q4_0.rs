@@ -1,0 +1,64 @@
+//! Q4_0: 32 weights, 4-bit levels.
+//!
+//! Bytes of a block: `d` (f16), then 16 that hold levels `i` (low) and `i + 16` (high).
+
+use super::batch::{Batch, Encode};
+use super::centred::{self, Centred};
+use super::decode::{self, Decode, f16};
+use super::rows::{self, EncodeWeighted, LEN};
+use crate::Level;
+use crate::simd::Simd;
+
+const BYTES: usize = 18;
+
+pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Option<&[f32]>, dst: &mut [u8]) {
+    rows::quantize::<Q4_0>(level, src, columns, importance, dst);
+}
+
+pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
+    decode::dequantize::<Q4_0, BYTES, LEN>(level, src, dst);
+}
+
+struct Q4_0;
+
+/// Levels are stored plus this.
+const HALF: i32 = 8;
+
+impl Encode for Q4_0 {
+    const LEN: usize = LEN;
+    const BYTES: usize = BYTES;
+
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
+        store(s, batch, centred::plain::<S, HALF>(s, batch), dst);
+    }
+}
+
+impl EncodeWeighted for Q4_0 {
+    #[inline(always)]
+    fn encode_weighted<S: Simd>(s: S, batch: &Batch, w: &[S::F32; LEN], dst: &mut [u8]) {
+        store(s, batch, centred::weighted::<S, HALF>(s, batch, w), dst);
+    }
+}
+
+#[inline(always)]
+fn store<S: Simd>(s: S, batch: &Batch, Centred { d, levels }: Centred<S>, dst: &mut [u8]) {
+    let mut bytes = [s.splat_i32(0); BYTES];
+    bytes[..2].copy_from_slice(&[s.and_i32(d, s.splat_i32(0xff)), s.shr_i32::<8>(d)]);
+    for (i, byte) in bytes[2..].iter_mut().enumerate() {
+        *byte = s.or_i32(levels[i], s.shl_i32::<4>(levels[i + 16]));
+    }
+    batch.store_bytes(s, &bytes, dst);
+}
+
+impl Decode<BYTES, LEN> for Q4_0 {
+    #[inline(always)]
+    fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
+        let d = f16(s, block);
+        let (low, high) = out.split_at_mut(16);
+        for ((low, high), byte) in low.iter_mut().zip(high).zip(&block[2..]) {
+            *low = f32::from((byte & 15) as i8 - HALF as i8) * d;
+            *high = f32::from((byte >> 4) as i8 - HALF as i8) * d;
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Q5_0: 32 weights, 5-bit levels.
+//!
+//! Bytes of a block: `d` (f16), a word whose bit `i` is the high bit of level `i`, then 16 bytes that hold the low 4 bits of
+//! levels `i` (low) and `i + 16` (high).
+
+use super::batch::{Batch, Encode};
+use super::centred::{self, Centred};
+use super::decode::{self, Decode, f16};
+use super::rows::{self, EncodeWeighted, LEN};
+use crate::Level;
+use crate::simd::Simd;
+
+const BYTES: usize = 22;
+
+pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Option<&[f32]>, dst: &mut [u8]) {
+    rows::quantize::<Q5_0>(level, src, columns, importance, dst);
+}
+
+pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
+    decode::dequantize::<Q5_0, BYTES, LEN>(level, src, dst);
+}
+
+struct Q5_0;
+
+/// Levels are stored plus this.
+const HALF: i32 = 16;
+
+impl Encode for Q5_0 {
+    const LEN: usize = LEN;
+    const BYTES: usize = BYTES;
+
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
+        store(s, batch, centred::plain::<S, HALF>(s, batch), dst);
+    }
+}
+
+impl EncodeWeighted for Q5_0 {
+    #[inline(always)]
+    fn encode_weighted<S: Simd>(s: S, batch: &Batch, w: &[S::F32; LEN], dst: &mut [u8]) {
+        store(s, batch, centred::weighted::<S, HALF>(s, batch, w), dst);
+    }
+}
+
+#[inline(always)]
+fn store<S: Simd>(s: S, batch: &Batch, Centred { d, levels }: Centred<S>, dst: &mut [u8]) {
+    let mut bytes = [s.splat_i32(0); BYTES];
+    let (head, low) = bytes.split_at_mut(6);
+    head[..2].copy_from_slice(&[s.and_i32(d, s.splat_i32(0xff)), s.shr_i32::<8>(d)]);
+    for (byte, levels) in head[2..].iter_mut().zip(levels.as_chunks::<8>().0) {
+        // The last one is the uppermost bit, so it goes in first.
+        for &level in levels.iter().rev() {
+            *byte = s.or_i32(s.shl_i32::<1>(*byte), s.shr_i32::<4>(level));
+        }
+    }
+    let nibble = |v| s.and_i32(v, s.splat_i32(15));
+    for (i, byte) in low.iter_mut().enumerate() {
+        *byte = s.or_i32(nibble(levels[i]), s.shl_i32::<4>(nibble(levels[i + 16])));
+    }
+    batch.store_bytes(s, &bytes, dst);
+}
+
+impl Decode<BYTES, LEN> for Q5_0 {
+    #[inline(always)]
+    fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
+        let d = f16(s, block);
+        let high_bits = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
+        for (i, x) in out.iter_mut().enumerate() {
+            let low = block[6 + i % 16] >> (i / 16 * 4) & 15;
+            let level = low | ((high_bits >> i & 1) as u8) << 4;
+            *x = f32::from(level as i8 - HALF as i8) * d;
+        }
+    }
+}

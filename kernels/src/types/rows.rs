@@ -1,0 +1,84 @@
+//! Blocks of 32 weights whose search with importance wants to know the mean square of the whole row.
+
+use super::batch::{self, Batch, Encode};
+use super::sums::sum_of_squares;
+use crate::Level;
+use crate::simd::{Kernel, Simd};
+use core::marker::PhantomData;
+
+/// Weights per block.
+pub(super) const LEN: usize = 32;
+
+/// An encoding whose form without importance is [`Encode`].
+pub(super) trait EncodeWeighted: Encode {
+    /// Writes the blocks of the batch to their places in `dst`, the bytes of all blocks. `w` are the weights' weights.
+    fn encode_weighted<S: Simd>(s: S, batch: &Batch, w: &[S::F32; LEN], dst: &mut [u8]);
+}
+
+/// Quantizes rows, batch by batch.
+pub(super) fn quantize<E: EncodeWeighted>(
+    level: Level,
+    src: &[f32],
+    columns: usize,
+    importance: Option<&[f32]>,
+    dst: &mut [u8],
+) {
+    match importance {
+        None => batch::quantize::<E>(level, src, columns, None, dst),
+        Some(importance) => {
+            assert_eq!(importance.len(), columns, "one importance per column");
+            assert!(columns.is_multiple_of(LEN) && src.len().is_multiple_of(columns), "whole blocks and rows");
+            assert_eq!(src.len() / LEN * E::BYTES, dst.len(), "room for the blocks");
+            level.run(Weighted::<E> { src, columns, importance, dst, encoding: PhantomData });
+        }
+    }
+}
+
+struct Weighted<'a, E> {
+    src: &'a [f32],
+    columns: usize,
+    importance: &'a [f32],
+    dst: &'a mut [u8],
+    encoding: PhantomData<E>,
+}
+
+impl<E: EncodeWeighted> Kernel for Weighted<'_, E> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (columns, blocks_per_row) = (self.columns, self.columns / LEN);
+        // As many rows as there are lanes, so that the sums over rows are made in lanes too.
+        let groups = self.src.chunks(S::LANES * columns).zip(self.dst.chunks_mut(S::LANES * blocks_per_row * E::BYTES));
+        for (weights, dst) in groups {
+            let rows = weights.len() / columns;
+            let sums = sum_of_squares(s, weights, |lane| lane.min(rows - 1) * columns, columns);
+            let mut mean_squares = [0.0; 64];
+            s.store(s.div(sums, s.splat(columns as f32)), &mut mean_squares);
+            let count = weights.len() / LEN;
+            for first in (0..count).step_by(S::LANES) {
+                let importance = Some(self.importance);
+                let batch = Batch { weights, importance, len: LEN, blocks_per_row, first, count };
+                let mut of_lanes = [0.0; 64];
+                for (lane, mean_square) in of_lanes[..S::LANES].iter_mut().enumerate() {
+                    *mean_square = mean_squares[batch.block(lane) / blocks_per_row];
+                }
+                let mean_square = s.load(&of_lanes);
+                let mut w = [s.splat(0.0); LEN];
+                s.transpose(self.importance, |lane| batch.importance_start(lane), &mut w);
+                for (w, x) in w.iter_mut().zip(self::weights(s, &batch)) {
+                    *w = s.mul(*w, s.sqrt(s.add(mean_square, s.mul(x, x))));
+                }
+                E::encode_weighted(s, &batch, &w, dst);
+            }
+        }
+    }
+}
+
+/// The weights of each lane's block.
+#[inline(always)]
+pub(super) fn weights<S: Simd>(s: S, batch: &Batch) -> [S::F32; LEN] {
+    let mut x = [s.splat(0.0); LEN];
+    s.transpose(batch.weights, |lane| batch.start(lane), &mut x);
+    x
+}
