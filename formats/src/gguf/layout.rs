@@ -10,6 +10,9 @@ use crate::{Layout, Metadata, TensorSpec};
 /// Version that is written.
 const VERSION: u32 = 3;
 
+/// No file system holds more than 2^63 bytes; half of that for the tensors leaves room for any header.
+const MAX_LENGTH: u64 = 1 << 62;
+
 /// Lays out one file: header, metadata in its order, tensor table, then the tensors in the given order, each padded
 /// to `general.alignment` (32 without that key), the last one too.
 ///
@@ -51,13 +54,14 @@ pub fn layout(metadata: &Metadata, tensors: &[TensorSpec]) -> Result<Layout> {
         put_u32(&mut header, id);
         put_u64(&mut header, offset);
         let end = offset.checked_add(bytes).and_then(|end| padded(end, alignment));
+        let end =
+            end.filter(|&end| end <= MAX_LENGTH).ok_or_else(|| fail(Kind::Overflow { shape: tensor.shape.clone() }))?;
         ranges.push(offset..offset + bytes);
-        offset = end.ok_or_else(|| fail(Kind::Overflow { shape: tensor.shape.clone() }))?;
+        offset = end;
     }
     let begin = (header.len() as u64).next_multiple_of(alignment);
     header.resize(begin as usize, 0);
-    let length = begin.checked_add(offset).filter(|&length| length <= i64::MAX as u64);
-    let length = length.ok_or_else(|| Error::new(Kind::Overflow { shape: Vec::new() }))?;
+    let length = begin + offset;
     let tensors = ranges.into_iter().map(|range| begin + range.start..begin + range.end).collect();
     Ok(Layout { header, tensors, length })
 }

@@ -51,11 +51,12 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>> {
     let name = PartName::of(path).ok_or_else(|| Error::new(Kind::SplitName).file(path))?;
     given.check(name.number, name.count).map_err(|e| e.file(path))?;
 
-    let mut opened = Some((map, header));
+    let mut opened = Some((map, header, given));
     let (mut maps, mut first, mut tensors) = (Vec::new(), None, Vec::new());
     let mut names = HashSet::new();
+    let mut declared = Vec::new();
     for number in 0..name.count {
-        let (map, header) = match opened.take_if(|_| number == name.number) {
+        let (map, header, given) = match opened.take_if(|_| number == name.number) {
             Some(part) => part,
             None => open_part(path, &name, number)?,
         };
@@ -68,16 +69,17 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>> {
             tensors.push(tensor);
         }
         maps.push(map);
+        declared.push(given.tensors);
         first.get_or_insert(header.metadata);
     }
-    let (found, expected) = (given.tensors, tensors.len() as u64);
-    if found != expected {
-        return Err(Error::new(Kind::Split { what: SPLIT_TENSORS, found, expected }).file(path));
+    let expected = tensors.len() as u64;
+    for (map, found) in maps.iter().zip(declared) {
+        same(SPLIT_TENSORS, found, expected).map_err(|e| e.file(map.path()))?;
     }
     Ok(Box::new(MappedModel::new("gguf", maps, first.unwrap_or_default(), tensors)))
 }
 
-fn open_part(given: &Path, name: &PartName, number: u16) -> Result<(Map, Header)> {
+fn open_part(given: &Path, name: &PartName, number: u16) -> Result<(Map, Header, Given)> {
     let file = part_name(&name.stem, number, name.count);
     let path = given.with_file_name(&file);
     let map = Map::open(&path).map_err(|error| match error.kind() {
@@ -87,8 +89,9 @@ fn open_part(given: &Path, name: &PartName, number: u16) -> Result<(Map, Header)
         _ => error,
     })?;
     let header = parse(map.bytes(), &path)?;
-    Given::of(&header.metadata).and_then(|given| given.check(number, name.count)).map_err(|e| e.file(&path))?;
-    Ok((map, header))
+    let given = Given::of(&header.metadata).map_err(|e| e.file(&path))?;
+    given.check(number, name.count).map_err(|e| e.file(&path))?;
+    Ok((map, header, given))
 }
 
 /// The three keys of a part. llama.cpp writes them as u16, u16 and i32; any integer is read.
@@ -115,13 +118,14 @@ impl Given {
     }
 
     fn check(&self, number: u16, count: u16) -> Result<()> {
-        for (what, found, expected) in
-            [(SPLIT_NO, self.number, u64::from(number)), (SPLIT_COUNT, self.count, u64::from(count))]
-        {
-            if found != expected {
-                return Err(Error::new(Kind::Split { what, found, expected }).item(Item::Key(what.to_owned())));
-            }
-        }
-        Ok(())
+        same(SPLIT_NO, self.number, number.into())?;
+        same(SPLIT_COUNT, self.count, count.into())
     }
+}
+
+fn same(what: &'static str, found: u64, expected: u64) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Split { what, found, expected }).item(Item::Key(what.to_owned())))
 }
