@@ -1,0 +1,320 @@
+"""The checks of .ci/oracle: what the release binary writes against what llama.cpp writes.
+
+usage: oracle.py ORACLE TARGET_DIR [CHECK...]
+
+Every check prints `ok` or `FAILED` lines; the exit status is 1 if one failed. Checkpoints are made under TARGET_DIR/oracle and
+kept for the next run, what the checks write is removed.
+"""
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+ORACLE, TARGET = (pathlib.Path(p).absolute() for p in sys.argv[1:3])
+QUANTIZE = TARGET / "release/quantize"
+WORK = TARGET / "oracle"
+MADE, OUT = WORK / "checkpoints", WORK / "out"
+FIXTURES = pathlib.Path(__file__).absolute().parent.parent / "tests/fixtures"
+GOLDEN = ORACLE / "golden"
+sys.path.insert(0, str(ORACLE))
+
+TYPES = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q2_K_S Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K".split()
+WIDE, PLAIN = "SmolLM2-135M-Instruct-wide", "SmolLM2-135M-Instruct"
+
+passed, failures = 0, []
+
+
+def report(name, wrong=None):
+    """Counts one check; `wrong` says what is wrong, if anything."""
+    global passed
+    if wrong:
+        failures.append(name)
+        print(f"FAILED  {name}: {wrong}", flush=True)
+    else:
+        passed += 1
+        print(f"ok      {name}", flush=True)
+
+
+# ---------------------------------------------------------------- running things
+
+def run(*args, cwd=None, env=None):
+    """Runs quantize; the error text if it failed, else None."""
+    done = subprocess.run([QUANTIZE, *map(str, args)], cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True)
+    return f"exit status {done.returncode}: {done.stderr.strip()[-500:]}" if done.returncode else None
+
+
+def digest(path):
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def differs(path, want):
+    """What distinguishes a file from a golden entry of SHA-256 and size, if anything."""
+    if not path.exists():
+        return "no file was written"
+    if path.stat().st_size != want["bytes"]:
+        return f"{path.stat().st_size} bytes instead of {want['bytes']}"
+    return None if digest(path) == want["sha256"] else "same size, other bytes"
+
+
+def same(path, other):
+    return differs(path, {"bytes": other.stat().st_size, "sha256": digest(other)})
+
+
+def script(name, *args):
+    subprocess.run([sys.executable, ORACLE / name, *map(str, args)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def checkpoint(script_name, folder, *args):
+    """A checkpoint in a folder of that name, made once."""
+    path = MADE / folder
+    done = path / ".done"
+    if not done.exists():
+        shutil.rmtree(path, ignore_errors=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if script_name == "families.py":
+            script(script_name, "make", *args, path)
+        else:
+            script(script_name, path, *args)
+        done.touch()
+    return path
+
+
+def smol(folder, *args):
+    return checkpoint("make_smollm2.py", folder, *args)
+
+
+def output(name):
+    path = OUT / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    return path
+
+
+def golden(name):
+    return json.loads((GOLDEN / name).read_text())
+
+
+# ---------------------------------------------------------------- checks
+
+def files():
+    """Whole files, for every type that has a digest."""
+    for model, folder in ((WIDE, smol(WIDE, "--wide")), ("llama31", checkpoint("families.py", "llama31", "llama31"))):
+        wanted = {t: d for t, d in golden("files.json")[model].items() if t in TYPES}
+        for kind, want in wanted.items():
+            out = output("one.gguf")
+            report(f"files {model} {kind}", run(folder, "-t", kind, "-o", out) or differs(out, want))
+        # the same in one run, under the default names
+        several = OUT / "several"
+        error = run(folder, "-t", ",".join(wanted), "-o", f"{several}/")
+        for kind, want in wanted.items():
+            report(f"files {model} {kind} of several", error or differs(several / f"{model}-{kind}.gguf", want))
+        shutil.rmtree(several, ignore_errors=True)
+
+
+def gguf():
+    """GGUF in: llama-quantize alone."""
+    folder, wanted = smol(WIDE, "--wide"), golden("files.json")[WIDE]
+    source = output(f"{WIDE}-BF16.gguf")
+    error = run(folder, "-t", "BF16", "-o", source)
+    for kind in ("Q4_K_M", "Q8_0", "Q5_1"):
+        out = output("one.gguf")
+        report(f"gguf {WIDE}-BF16.gguf {kind}", error or run(source, "-t", kind, "-o", out) or differs(out, wanted[kind]))
+
+
+def imatrix():
+    """With an importance matrix, in both its forms."""
+    from families import describe
+    folder = smol(WIDE, "--wide")
+    for kind, want in golden("files-imatrix.json")[WIDE].items():
+        if kind not in TYPES:
+            continue
+        out, legacy = output("gguf.gguf"), output("dat.gguf")
+        error = run(folder, "-t", kind, "--imatrix", "imatrix.gguf", "-o", out, cwd=GOLDEN)
+        report(f"imatrix {kind}", error or differs(out, want))
+        error = error or run(folder, "-t", kind, "--imatrix", "imatrix.dat", "-o", legacy, cwd=GOLDEN)
+        report(f"imatrix {kind} .dat", error or (describe(out)["tensors"] != describe(legacy)["tensors"] and "other tensors"))
+
+
+def families():
+    """Metadata and tensors of each family's checkpoint in BF16."""
+    for name in ("llama2", "llama2_fast", "codellama", "llama31", "llama32_tied", "mistral", "mistral_nemo"):
+        out = output(f"{name}.gguf")
+        error = run(checkpoint("families.py", name, name), "-t", "BF16", "-o", out)
+        if not error:
+            done = subprocess.run([sys.executable, ORACLE / "families.py", "check", name, out], capture_output=True, text=True)
+            error = done.returncode and (done.stdout + done.stderr).strip()[-1500:]
+        report(f"families {name}", error)
+
+
+def quantizer():
+    """Against llama.cpp's quantizer run on our own 16- or 32-bit file: rows of 576, other source types, options."""
+    import ggml  # noqa: F401  (its presence is what is checked here; it runs as a program below)
+    plain, options = smol(PLAIN), FIXTURES / "tiny-llama"
+    cases = [(plain, "BF16", kind, [], []) for kind in TYPES if kind not in ("F32", "F16", "BF16", "Q2_K_S")]
+    cases += [(smol(f"{kind}/{WIDE}", "--wide", "--dtype", kind.lower()), kind, q, [], [])
+              for kind in ("F16", "F32") for q in ("Q4_K_M", "Q8_0", "Q5_0", "Q3_K_M")]
+    cases += [(options, "BF16", q, ours, theirs) for q, ours, theirs in (
+        ("Q4_K_M", ["--pure"], ["--pure"]), ("Q3_K_M", ["--pure"], ["--pure"]),
+        ("Q5_K_S", ["--leave-output-tensor"], ["--leave-output"]),
+        ("Q2_K", ["--output-tensor-type", "Q5_1", "--token-embedding-type", "Q3_K"], ["--output-type", "q5_1", "--embedding-type", "q3_K"]),
+        ("Q6_K", ["--tensor-type", "attn_v=Q8_0", "--tensor-type", r"blk\.1\.ffn=Q5_0"], ["--tensor-type", "attn_v=q8_0", "--tensor-type", r"blk\.1\.ffn=q5_0"]))]
+    sources = {}
+    for folder, kind, q, ours, theirs in cases:
+        name = f"quantizer {folder.relative_to(MADE) if folder.is_relative_to(MADE) else folder.name} {kind} {' '.join([q, *ours])}"
+        if folder not in sources:
+            sources[folder] = output(f"{kind}-{folder.name}.gguf")
+            if error := run(folder, "-t", kind, "-o", sources[folder]):
+                report(name, error)
+                continue
+        out, want = output("ours.gguf"), output("theirs.gguf")
+        script("ggml.py", "model", sources[folder], want, q, *theirs)
+        report(name, run(folder, "-t", q, "-o", out, *ours) or same(out, want))
+
+
+def independence():
+    """The same bytes whatever the CPU level, the threads and the size of the chunks."""
+    folder, wanted = smol(WIDE, "--wide"), golden("files.json")[WIDE]
+    flags = pathlib.Path("/proc/cpuinfo").read_text().split()
+    levels = ["scalar"] + ["avx2"] * ("avx2" in flags) + ["avx512"] * ("avx512f" in flags and "avx512bw" in flags)
+    ways = [(f"QUANTIZE_SIMD={level}", {"QUANTIZE_SIMD": level}, []) for level in levels]
+    ways += [(f"--threads {n}", {}, ["--threads", n]) for n in (1, 2, 5)]
+    ways += [(f"--max-memory {size}", {}, ["--max-memory", size]) for size in ("32MiB", "100MB")]
+    kinds = ["Q4_K_M", "Q3_K_M", "Q2_K", "Q5_K_M", "Q6_K", "Q8_0", "Q4_0", "Q5_1"]
+    for way, env, args in ways:
+        several = OUT / "several"
+        error = run(folder, "-t", ",".join(kinds), "-o", f"{several}/", *args, env=env)
+        for kind in kinds:
+            report(f"independence {way} {kind}", error or differs(several / f"{WIDE}-{kind}.gguf", wanted[kind]))
+        shutil.rmtree(several, ignore_errors=True)
+
+
+def general(path):
+    """general.* of a GGUF after general.type, without what is not derived from card, name and size."""
+    from gguf import GGUFReader
+    fields = GGUFReader(path).fields
+    skipped = ("general.architecture", "general.type", "general.file_type", "general.quantization_version")
+    return [[k, f.contents()] for k, f in fields.items() if k.startswith("general.") and k not in skipped]
+
+
+def names():
+    """general.* for the folder names and cards of golden/names.json, against gguf-py for the tiny checkpoint's size."""
+    import logging
+    import gguf as gguf_py
+    logging.disable(logging.CRITICAL)
+    data = golden("names.json")
+    for case in data["keys"]:
+        folder_name, card = case.split(" | ")
+        folder = OUT / "names" / folder_name
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(FIXTURES / "tiny-llama", folder)
+        (folder / "README.md").unlink()
+        if card in data["cards"]:
+            (folder / "README.md").write_text(data["cards"][card])
+        out, want = output("names.gguf"), output("want.gguf")
+        error = run(folder, "-t", "Q8_0", "-o", out)
+        if not error:
+            weights = sum(int(t.n_elements) for t in gguf_py.GGUFReader(out).tensors)
+            metadata = gguf_py.Metadata.load(None, folder, None, weights)
+            metadata.size_label = metadata.size_label or gguf_py.size_label(weights, weights, 0, 0)
+            writer = gguf_py.GGUFWriter(want, "llama")
+            metadata.set_gguf_meta_model(writer)
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.close()
+            error = general(out) != general(want) and f"want {general(want)}, got {general(out)}"
+        report(f"names {case}", error)
+    shutil.rmtree(OUT / "names", ignore_errors=True)
+
+
+def text():
+    """llama.cpp loads the files and generates something."""
+    program = """
+import sys, xllamacpp as x
+p = x.CommonParams(); p.model.path = sys.argv[1]; p.n_predict = 20; p.n_ctx = 512; p.cpuparams.n_threads = 2; p.sampling.temp = 0.0
+done = x.Server(p).handle_completions({"prompt": "The capital of France is", "n_predict": 20, "temperature": 0.0, "top_k": 1})
+print("text:", repr(done["choices"][0]["text"]))
+"""
+    for folder, kind in ((smol(WIDE, "--wide"), "Q4_K_M"), (smol(PLAIN), "Q8_0"), (smol(PLAIN), "Q4_K_M"), (FIXTURES / "tiny-llama", "Q4_K_M")):
+        out = output("text.gguf")
+        error = run(folder, "-t", kind, "-o", out)
+        if not error:
+            done = subprocess.run([sys.executable, "-c", program, out], capture_output=True, text=True)
+            lines = [line for line in done.stdout.splitlines() if line.startswith("text: ")]
+            error = None if lines and len(lines[0]) > len("text: ''") else (done.stderr.strip()[-500:] or "no text")
+            if lines:
+                print("        ", lines[0])
+        report(f"text {folder.name} {kind}", error)
+
+
+def peak(*args):
+    """Runs quantize; (error, peak of anonymous memory in bytes, seconds)."""
+    start, most = time.monotonic(), 0
+    process = subprocess.Popen([QUANTIZE, *map(str, args)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None:
+        try:
+            status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+            most = max([most] + [int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon:")])
+        except OSError:
+            pass
+        time.sleep(0.02)
+    error = f"exit status {process.returncode}: {process.stderr.read()[-500:]}" if process.returncode else None
+    return error, most, time.monotonic() - start
+
+
+def memory():
+    """A 16 GB checkpoint in bounded memory; also the golden name of a model of that size."""
+    # Sparse files read as zeros, which quantize fast and are what this measures: buffers, not arithmetic.
+    name = "Meta-Llama-3.1-8B-Instruct"
+    folder = checkpoint("make_large.py", name, "--shape", "8b", "--sparse", "--shards", "4")
+    data = golden("names.json")
+    (folder / "README.md").write_text(data["cards"]["full"])
+    for limit, args in ((1228, []), (356, ["--max-memory", "256MiB"])):
+        out = output("8b.gguf")
+        error, most, seconds = peak(folder, "-t", "Q4_K_M", "-o", out, *args)
+        if not error and most >= limit << 20:
+            error = f"{most / 2**20:.0f} MiB of anonymous memory, not under {limit}"
+        report(f"memory 8b {' '.join(args)} ({most / 2**20:.0f} MiB, {seconds:.0f} s)", error)
+        if args == [] and not error:
+            got, want = general(out), data["keys"][f"{name} | full"]
+            report(f"names {name} | full, 8 billion weights", got != want and f"want {want}, got {got}")
+        out.unlink(missing_ok=True)
+
+
+def plan():
+    """The plan of 70 billion weights, printed as JSON in under 10 seconds."""
+    folder = checkpoint("make_large.py", "llama-70b", "--shape", "70b", "--sparse", "--shards", "16")
+    start = time.monotonic()
+    done = subprocess.run([QUANTIZE, folder, "-t", "Q4_K_M", "--dry-run", "--json"], capture_output=True, text=True, cwd=WORK)
+    seconds = time.monotonic() - start
+    error = done.returncode and done.stderr.strip()[-500:]
+    if not error:
+        shape = json.loads(done.stdout)["outputs"][0]
+        if seconds >= 10 or len(shape["tensors"]) != 724 or not 40e9 < shape["bytes"] < 45e9:
+            error = f"{seconds:.1f} s, {len(shape['tensors'])} tensors, {shape['bytes']} bytes"
+    report(f"plan 70b ({seconds:.1f} s)", error)
+
+
+CHECKS = (files, gguf, imatrix, families, quantizer, independence, names, text, memory, plan)
+
+
+def main():
+    chosen = [c for c in CHECKS if not sys.argv[3:] or any(c.__name__.startswith(a) for a in sys.argv[3:])]
+    if not chosen:
+        sys.exit(f"no such check; there are: {' '.join(c.__name__ for c in CHECKS)}")
+    WORK.mkdir(parents=True, exist_ok=True)
+    for check in chosen:
+        start = time.monotonic()
+        check()
+        shutil.rmtree(OUT, ignore_errors=True)
+        print(f"        {check.__name__}: {time.monotonic() - start:.0f} s", flush=True)
+    print(f"oracle: {passed} passed, {len(failures)} failed")
+    print("".join(f"  {name}\n" for name in failures), end="")
+    sys.exit(bool(failures))
+
+
+main()
