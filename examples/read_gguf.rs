@@ -25,14 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for tensor in source.tensors() {
         // The bytes as they lie in the file, straight from the map.
         let bytes = source.view(tensor);
-        println!(
-            "{} {:?} {}: {} bytes from {:02x?}",
-            tensor.name,
-            tensor.shape,
-            tensor.dtype,
-            bytes.len(),
-            bytes.first()
-        );
+        let first = &bytes[..bytes.len().min(4)];
+        println!("{} {:?} {}: {} bytes, {first:02x?} ...", tensor.name, tensor.shape, tensor.dtype, bytes.len());
     }
     Ok(())
 }
