@@ -1,0 +1,67 @@
+//! Plans for tiny models of many architectures against what llama.cpp made of the same models.
+//!
+//! `golden/recipes/*.txt` describe the models and the results; `make.py` beside them made them with llama.cpp's
+//! library and says what the lines mean. Types, names, order, metadata, offsets and sizes are compared: all but types
+//! through the digest of everything in the file before the first tensor.
+
+mod recipes {
+    pub mod golden;
+    pub mod source;
+}
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use recipes::golden::{Case, Golden, digest};
+use recipes::source::Tensors;
+use weightmill::plan::{Input, Plan, plan};
+
+fn planned(golden: &Golden, case: &Case) -> Plan {
+    let source = Tensors::of(golden);
+    let model = source.model(golden);
+    let importance = case.importance.then(|| source.importance());
+    let input = Input { path: Path::new("in.gguf"), source: &source, model: &model, importance: importance.as_ref() };
+    plan(&input, &case.request()).unwrap_or_else(|error| panic!("{}: {}: {error}", golden.name, case.line))
+}
+
+#[test]
+fn types_are_those_of_llama_cpp() {
+    let mut wrong = Vec::new();
+    for golden in Golden::all() {
+        for case in &golden.cases {
+            let plan = planned(&golden, case);
+            let tensors = plan.outputs[0].tensors.iter().filter(|tensor| tensor.shape.len() > 1);
+            let chosen: BTreeMap<String, String> = tensors.map(|t| (t.name.clone(), t.to.name().to_owned())).collect();
+            let differing = case.types.iter().filter(|(name, dtype)| chosen.get(*name) != Some(*dtype));
+            let differing: Vec<_> = differing.map(|(name, dtype)| (name, dtype, chosen.get(name))).take(5).collect();
+            if !differing.is_empty() || chosen.len() != case.types.len() {
+                wrong.push(format!("{}: {}: (tensor, llama.cpp, ours) {differing:?}", golden.name, case.line));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn headers_are_those_of_llama_cpp() {
+    let mut wrong = Vec::new();
+    for golden in Golden::all() {
+        for case in &golden.cases {
+            let plan = planned(&golden, case);
+            let [part] = plan.outputs[0].parts.as_slice() else { panic!("{}: not one part", case.line) };
+            if (digest(&part.header), part.bytes) != (case.header.clone(), case.bytes) {
+                wrong.push(format!("{}: {}: {} bytes, llama.cpp {}", golden.name, case.line, part.bytes, case.bytes));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn goldens_cover_every_recipe() {
+    let goldens = Golden::all();
+    for recipe in weightmill::recipe::RECIPES {
+        let covered = goldens.iter().flat_map(|golden| &golden.cases).filter(|case| case.recipe.name == recipe.name);
+        assert!(covered.count() >= 3, "{} is planned fewer than three times", recipe.name);
+    }
+}
