@@ -48,7 +48,7 @@ pub struct Format {
 
 /// All formats. Content decides before the name does, earlier rows before later ones.
 pub static FORMATS: [Format; 3] = [
-    Format { name: "GGUF", suffix: ".gguf", sniff: |head| head.starts_with(gguf::MAGIC), open: gguf::open },
+    Format { name: "gguf", suffix: ".gguf", sniff: |head| head.starts_with(gguf::MAGIC), open: gguf::open },
     Format { name: "safetensors", suffix: ".safetensors", sniff: safetensors::sniff, open: safetensors::open },
     Format {
         name: "safetensors index",

@@ -53,13 +53,19 @@ impl OutputFile {
     /// Allocates the blocks, so that a full disk is known now and not after hours.
     fn reserve(&self) -> Result<()> {
         let file = self.temporary.as_file();
+        // Asked first, because an allocation that fails may have taken all that was left for a moment.
+        if let Ok(available) = fs4::available_space(folder(&self.target))
+            && available < self.length
+        {
+            return Err(Error::new(Kind::NoSpace { needed: self.length, available }).file(&self.target));
+        }
+        // Some file systems cannot allocate; then the length alone is set.
         if self.length > 0
             && let Err(error) = file.allocate(self.length)
             && error.kind() != io::ErrorKind::Unsupported
         {
             return Err(self.failed("allocate", error));
         }
-        // Some file systems cannot allocate; then the length alone is set. Otherwise this changes nothing.
         file.set_len(self.length).map_err(|e| self.failed("set the length of", e))
     }
 

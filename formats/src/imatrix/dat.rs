@@ -34,7 +34,7 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Importance> {
         if calls > 0 {
             values.iter_mut().for_each(|value| *value /= calls as f32);
         }
-        check_values(&name, &values).map_err(|e| e.file(path).at(at))?;
+        check_values(&values, at).map_err(|e| on_entry(e.file(path)))?;
         if importance.entries.contains_key(&name) {
             return Err(on_entry(cursor.error(begin, Kind::Duplicate)));
         }

@@ -38,9 +38,10 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Importance> {
             let what = if pair.0.is_none() { "sums (.in_sum2)" } else { "counts (.counts)" };
             return Err(on_entry(Kind::Incomplete { what }));
         };
-        let sums_at = sums.offset;
-        let values = means(&floats(sums, bytes, path)?, &floats(counts, bytes, path)?).map_err(on_entry)?;
-        check_values(name, &values).map_err(|e| e.file(path).at(sums_at))?;
+        let divisors = floats(counts, bytes, path)?;
+        check_values(&divisors, counts.offset).map_err(|e| e.file(path).item(Item::Tensor(counts.name.clone())))?;
+        let values = means(&floats(sums, bytes, path)?, &divisors).map_err(|kind| on_entry(kind).at(sums.offset))?;
+        check_values(&values, sums.offset).map_err(|e| e.file(path).item(Item::Entry(name.to_owned())))?;
         importance.entries.insert(name.to_owned(), values);
     }
     if importance.entries.is_empty() {
@@ -53,9 +54,6 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Importance> {
 fn means(sums: &[f32], counts: &[f32]) -> std::result::Result<Vec<f32>, Kind> {
     if sums.is_empty() || counts.is_empty() || !sums.len().is_multiple_of(counts.len()) {
         return Err(Kind::Counts { sums: sums.len() as u64, counts: counts.len() as u64 });
-    }
-    if let Some(index) = counts.iter().position(|count| !count.is_finite() || *count < 0.0) {
-        return Err(Kind::BadValue { index: index as u64, found: counts[index].into() });
     }
     let mut values = Vec::with_capacity(sums.len());
     for (expert, count) in sums.chunks(sums.len() / counts.len()).zip(counts) {

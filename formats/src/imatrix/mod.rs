@@ -9,7 +9,7 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
-use crate::error::{Error, Item, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::mmap::Map;
 
 /// A whole importance matrix.
@@ -41,13 +41,13 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Importance> {
     if bytes.starts_with(crate::gguf::MAGIC) { gguf::parse(bytes, path) } else { dat::parse(bytes, path) }
 }
 
-/// Values are means of squares: finite and not negative.
-fn check_values(name: &str, values: &[f32]) -> Result<()> {
+/// Means of squares, and counts, are finite and not negative. The values stand in the file from `begin` on.
+fn check_values(values: &[f32], begin: u64) -> Result<()> {
     match values.iter().position(|value| !value.is_finite() || *value < 0.0) {
         None => Ok(()),
         Some(index) => {
             let kind = Kind::BadValue { index: index as u64, found: values[index].into() };
-            Err(Error::new(kind).item(Item::Entry(name.to_owned())))
+            Err(Error::new(kind).at(begin + (index * size_of::<f32>()) as u64))
         }
     }
 }
