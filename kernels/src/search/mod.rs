@@ -12,4 +12,4 @@ mod symmetric;
 pub(crate) use descent::Descent;
 pub(crate) use positive::Positive;
 pub(crate) use scale_min::{Deviation, Fit, ScaleMin};
-pub(crate) use symmetric::{Symmetric, SymmetricFit, unsigned_level};
+pub(crate) use symmetric::{Symmetric, SymmetricFit, extreme, unsigned_level};

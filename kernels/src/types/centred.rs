@@ -4,7 +4,8 @@
 
 use super::batch::Batch;
 use super::rows::{self, LEN};
-use crate::search::Symmetric;
+use super::signed::fit;
+use crate::search::extreme;
 use crate::simd::Simd;
 
 /// The scale as f16 bits, and the levels as stored: plus `HALF`.
@@ -18,21 +19,17 @@ pub(super) struct Centred<S: Simd> {
 pub(super) fn plain<S: Simd, const HALF: i32>(s: S, batch: &Batch) -> Centred<S> {
     let x = rows::weights(s, batch);
     let zero = s.splat(0.0);
-    let (mut magnitude, mut extreme) = (zero, zero);
-    for x in x {
-        let larger = s.gt(s.abs(x), magnitude);
-        magnitude = s.select(larger, s.abs(x), magnitude);
-        extreme = s.select(larger, x, extreme);
-    }
+    let [extreme, _] = extreme(s, &x);
     let d = s.div(extreme, s.splat(-HALF as f32));
     let inverse = s.select(s.eq(d, zero), zero, s.div(s.splat(1.0), d));
     // The inverse of a denormal may be infinite. The reference then converts infinities and NaN to integers, which gives
     // the number whose lowest byte is 0.
     let infinite = s.gt(s.abs(inverse), s.splat(f32::MAX));
-    let levels = x.map(|x| {
-        let level = s.trunc_i32(s.select(infinite, zero, s.add(s.mul(x, inverse), s.splat(HALF as f32 + 0.5))));
-        s.min_i32(level, s.splat_i32(2 * HALF - 1))
-    });
+    let mut levels = [s.splat_i32(0); LEN];
+    for (level, &x) in levels.iter_mut().zip(&x) {
+        let v = s.select(infinite, zero, s.add(s.mul(x, inverse), s.splat(HALF as f32 + 0.5)));
+        *level = s.min_i32(s.trunc_i32(v), s.splat_i32(2 * HALF - 1));
+    }
     Centred { d: s.to_f16_bits(d), levels }
 }
 
@@ -40,6 +37,10 @@ pub(super) fn plain<S: Simd, const HALF: i32>(s: S, batch: &Batch) -> Centred<S>
 #[inline(always)]
 pub(super) fn weighted<S: Simd, const HALF: i32>(s: S, batch: &Batch, w: &[S::F32; LEN]) -> Centred<S> {
     let x = rows::weights(s, batch);
-    let fit = Symmetric::<HALF>::search(s, &x, w, &core::array::from_fn(|i| s.mul(w[i], x[i])));
-    Centred { d: s.to_f16_bits(fit.scale), levels: x.map(|x| fit.level(s, x)) }
+    let fit = fit::<S, LEN, HALF>(s, &x, w);
+    let mut levels = [s.splat_i32(0); LEN];
+    for (level, &x) in levels.iter_mut().zip(&x) {
+        *level = fit.level(s, x);
+    }
+    Centred { d: s.to_f16_bits(fit.scale), levels }
 }

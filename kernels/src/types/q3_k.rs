@@ -10,7 +10,7 @@ use super::decode::{self, Decode, f16};
 use super::signed::{self, LEN, SUB_LEN, SUBS};
 use super::sums::sum_of_squares;
 use crate::Level;
-use crate::search::{Descent, Symmetric};
+use crate::search::{Descent, extreme, unsigned_level};
 use crate::simd::Simd;
 use core::array::from_fn;
 
@@ -59,13 +59,14 @@ impl Encode for Q3K {
             let x = signed::weights(s, batch, sub);
             let scale = s.to_f32(s.sub_i32(found.scales[sub], s.splat_i32(SCALE_HALF)));
             let scale = s.mul(s.from_f16_bits(found.d), scale);
-            let levels = signed::levels::<S, HALF>(s, &x, scale, |i| found.levels[sub][i]);
+            let levels = signed::levels::<S, HALF>(s, &x, scale);
+            let void = s.eq(scale, s.splat(0.0));
             let (half, at) = (sub / 8, sub % 2 * 16);
-            for (high, &level) in high[at..].iter_mut().zip(&levels) {
-                *high = s.or_i32(s.shl_i32::<1>(*high), s.shr_i32::<2>(level));
-            }
-            for (low, &level) in low[32 * half + at..].iter_mut().zip(&levels) {
-                *low = s.or_i32(s.shl_i32::<2>(*low), s.and_i32(level, s.splat_i32(3)));
+            let (high, low) = (&mut high[at..][..16], &mut low[32 * half + at..][..16]);
+            for i in 0..SUB_LEN {
+                let level = s.select_i32(void, found.levels[sub][i], levels[i]);
+                high[i] = s.or_i32(s.shl_i32::<1>(high[i]), s.shr_i32::<2>(level));
+                low[i] = s.or_i32(s.shl_i32::<2>(low[i]), s.and_i32(level, s.splat_i32(3)));
             }
         }
         rest[..12].copy_from_slice(&pack_scales(s, &found.scales));
@@ -77,31 +78,36 @@ impl Encode for Q3K {
 /// Without importance.
 #[inline(always)]
 fn plain<S: Simd>(s: S, batch: &Batch) -> Found<S> {
-    let zero = s.splat(0.0);
-    let mut levels = [[s.splat_i32(0); SUB_LEN]; SUBS];
+    let (zero, none) = (s.splat(0.0), s.splat_i32(0));
+    let mut levels = [[none; SUB_LEN]; SUBS];
     let mut scales = [zero; SUBS];
-    for (sub, (scale, levels)) in scales.iter_mut().zip(&mut levels).enumerate() {
-        let found = Descent::search(s, &signed::weights(s, batch, sub), HALF as u8);
-        (*scale, *levels) = (found.scale, found.levels);
+    for sub in 0..SUBS {
+        let found = Descent::search::<HALF>(s, &signed::weights(s, batch, sub));
+        (scales[sub], levels[sub]) = (found.scale, found.levels);
     }
-    let [extreme, _] = signed::extreme(s, &scales);
+    let [extreme, _] = extreme(s, &scales);
     let empty = s.eq(extreme, zero);
     let inverse = s.div(s.splat(-SCALE_HALF as f32), extreme);
-    let scales = scales.map(|scale| {
-        let scale = s.nearest_i32(s.mul(inverse, scale));
-        let scale = s.max_i32(s.min_i32(scale, s.splat_i32(SCALE_HALF - 1)), s.splat_i32(-SCALE_HALF));
-        s.select_i32(empty, s.splat_i32(0), s.add_i32(scale, s.splat_i32(SCALE_HALF)))
-    });
+    let mut stored = [none; SUBS];
+    for (stored, &scale) in stored.iter_mut().zip(&scales) {
+        *stored = s.select_i32(empty, none, unsigned_level::<S, SCALE_HALF>(s, s.mul(inverse, scale)));
+    }
     let d = s.to_f16_bits(s.select(empty, zero, s.div(s.splat(1.0), inverse)));
-    Found { d, scales, levels }
+    Found { d, scales: stored, levels }
 }
 
 /// With importance.
 #[inline(always)]
 fn weighted<S: Simd>(s: S, batch: &Batch, importance: &[f32]) -> Found<S> {
     let zero = s.splat(0.0);
-    let variance =
-        s.div(s.mul(s.splat(2.0), sum_of_squares(s, batch.weights, |l| batch.start(l), LEN)), s.splat(LEN as f32));
+    let squares = sum_of_squares(
+        s,
+        batch.weights,
+        #[inline(always)]
+        |lane| batch.start(lane),
+        LEN,
+    );
+    let variance = s.div(s.mul(s.splat(2.0), squares), s.splat(LEN as f32));
     let mut levels = [[s.splat_i32(0); SUB_LEN]; SUBS];
     let (mut scales, mut totals) = ([zero; SUBS], [zero; SUBS]);
     for sub in 0..SUBS {
@@ -109,28 +115,37 @@ fn weighted<S: Simd>(s: S, batch: &Batch, importance: &[f32]) -> Found<S> {
         let mut w = signed::importance(s, batch, importance, sub);
         for (w, &x) in w.iter_mut().zip(&x) {
             *w = s.mul(*w, s.sqrt(s.add(variance, s.mul(x, x))));
+            totals[sub] = s.add(totals[sub], *w);
         }
-        totals[sub] = w.iter().fold(zero, |sum, &w| s.add(sum, w));
-        let fit = Symmetric::<HALF>::search(s, &x, &w, &from_fn(|i| s.mul(w[i], x[i])));
+        let fit = signed::fit::<S, SUB_LEN, HALF>(s, &x, &w);
         scales[sub] = fit.scale;
-        levels[sub] = x.map(|x| fit.level(s, x));
+        for (level, &x) in levels[sub].iter_mut().zip(&x) {
+            *level = fit.level(s, x);
+        }
     }
-    let products = from_fn(|sub| s.mul(totals[sub], scales[sub]));
-    let fit = Symmetric::<SCALE_HALF>::search(s, &scales, &totals, &products);
-    Found { d: s.to_f16_bits(fit.scale), scales: scales.map(|scale| fit.level(s, scale)), levels }
+    let fit = signed::fit::<S, SUBS, SCALE_HALF>(s, &scales, &totals);
+    let mut stored = [s.splat_i32(0); SUBS];
+    for (stored, &scale) in stored.iter_mut().zip(&scales) {
+        *stored = fit.level(s, scale);
+    }
+    Found { d: s.to_f16_bits(fit.scale), scales: stored, levels }
 }
 
 /// The 12 bytes of scales.
 #[inline(always)]
 fn pack_scales<S: Simd>(s: S, scales: &[S::I32; SUBS]) -> [S::I32; 12] {
-    let low = |v| s.and_i32(v, s.splat_i32(15));
-    from_fn(|j| match j {
-        0..8 => s.or_i32(low(scales[j]), s.shl_i32::<4>(low(scales[j + 8]))),
-        _ => {
-            let [a, b, c, d] = from_fn(|k| s.shr_i32::<4>(scales[j - 8 + 4 * k]));
-            s.or_i32(s.or_i32(a, s.shl_i32::<2>(b)), s.shl_i32::<4>(s.or_i32(c, s.shl_i32::<2>(d))))
+    let mut bytes = [s.splat_i32(0); 12];
+    for j in 0..8 {
+        let nibble = s.splat_i32(15);
+        bytes[j] = s.or_i32(s.and_i32(scales[j], nibble), s.shl_i32::<4>(s.and_i32(scales[j + 8], nibble)));
+    }
+    for j in 0..4 {
+        // The last one is the uppermost, so it goes in first.
+        for scale in [scales[j + 12], scales[j + 8], scales[j + 4], scales[j]] {
+            bytes[8 + j] = s.or_i32(s.shl_i32::<2>(bytes[8 + j]), s.shr_i32::<4>(scale));
         }
-    })
+    }
+    bytes
 }
 
 /// The scales, as stored.

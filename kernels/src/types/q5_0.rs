@@ -53,9 +53,9 @@ fn store<S: Simd>(s: S, batch: &Batch, Centred { d, levels }: Centred<S>, dst: &
             *byte = s.or_i32(s.shl_i32::<1>(*byte), s.shr_i32::<4>(level));
         }
     }
-    let nibble = |v| s.and_i32(v, s.splat_i32(15));
+    let nibble = s.splat_i32(15);
     for (i, byte) in low.iter_mut().enumerate() {
-        *byte = s.or_i32(nibble(levels[i]), s.shl_i32::<4>(nibble(levels[i + 16])));
+        *byte = s.or_i32(s.and_i32(levels[i], nibble), s.shl_i32::<4>(s.and_i32(levels[i + 16], nibble)));
     }
     batch.store_bytes(s, &bytes, dst);
 }

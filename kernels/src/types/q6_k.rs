@@ -6,9 +6,9 @@
 
 use super::batch::{self, Batch, Encode};
 use super::decode::{self, Decode, f16};
-use super::signed::{self, LEN, SUBS};
+use super::signed::{self, LEN, SUB_LEN, SUBS};
 use crate::Level;
-use crate::search::{Symmetric, SymmetricFit};
+use crate::search::{SymmetricFit, extreme};
 use crate::simd::Simd;
 
 const BYTES: usize = 210;
@@ -32,57 +32,82 @@ impl Encode for Q6K {
 
     #[inline(always)]
     fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
-        let zero = s.splat(0.0);
+        let (zero, none) = (s.splat(0.0), s.splat_i32(0));
         let mut fits = [SymmetricFit::<S, HALF>::zero(s); SUBS];
-        for (sub, fit) in fits.iter_mut().enumerate() {
+        let mut scales = [zero; SUBS];
+        for sub in 0..SUBS {
             let x = signed::weights(s, batch, sub);
             let w = match batch.importance {
                 Some(importance) => signed::importance(s, batch, importance, sub),
-                None => x.map(|x| s.mul(x, x)),
+                None => squares(s, &x),
             };
-            *fit = Symmetric::search(s, &x, &w, &core::array::from_fn(|i| s.mul(w[i], x[i])));
+            fits[sub] = signed::fit(s, &x, &w);
+            scales[sub] = fits[sub].scale;
         }
 
-        let [extreme, magnitude] = signed::extreme(s, &fits.map(|fit| fit.scale));
+        let [extreme, magnitude] = extreme(s, &scales);
         // The reference clears such blocks whole.
         let empty = s.lt(magnitude, s.splat(1e-15));
         let inverse = s.div(s.splat(-128.0), extreme);
         let d = s.to_f16_bits(s.select(empty, zero, s.div(s.splat(1.0), inverse)));
-        let scales = fits.map(|fit| {
-            let scale = s.min_i32(s.nearest_i32(s.mul(inverse, fit.scale)), s.splat_i32(127));
-            s.select_i32(empty, s.splat_i32(0), scale)
-        });
+        let mut stored = [none; SUBS];
+        for (stored, &scale) in stored.iter_mut().zip(&scales) {
+            let scale = s.min_i32(s.nearest_i32(s.mul(inverse, scale)), s.splat_i32(127));
+            *stored = s.select_i32(empty, none, scale);
+        }
 
-        let mut bytes = [s.splat_i32(0); BYTES];
+        let mut bytes = [none; BYTES];
         let (low, rest) = bytes.split_at_mut(128);
         let (high, rest) = rest.split_at_mut(64);
-        let nibble = |v| s.and_i32(v, s.splat_i32(15));
-        for half in 0..2 {
-            for side in 0..2 {
-                // The sub-blocks that share bytes.
-                let quarters = [0, 2, 4, 6].map(|sub| {
-                    let sub = 8 * half + sub + side;
-                    let x = signed::weights(s, batch, sub);
-                    let scale = s.mul(s.from_f16_bits(d), s.to_f32(scales[sub]));
-                    let found = |i: usize| s.select_i32(empty, s.splat_i32(0), fits[sub].level(s, x[i]));
-                    signed::levels::<S, HALF>(s, &x, scale, found)
-                });
-                for i in 0..16 {
-                    let [a, b, c, d] = quarters.map(|levels| levels[i]);
-                    let at = 16 * side + i;
-                    low[64 * half + at] = s.or_i32(nibble(a), s.shl_i32::<4>(nibble(c)));
-                    low[64 * half + 32 + at] = s.or_i32(nibble(b), s.shl_i32::<4>(nibble(d)));
-                    let [a, b, c, d] = [a, b, c, d].map(|level| s.shr_i32::<4>(level));
-                    let lower = s.or_i32(a, s.shl_i32::<2>(b));
-                    high[32 * half + at] = s.or_i32(lower, s.shl_i32::<4>(s.or_i32(c, s.shl_i32::<2>(d))));
+        // The sub-blocks `first`, `first + 2`, `first + 4`, `first + 6` share bytes.
+        for (first, at) in [(0, 0), (1, 16), (8, 32), (9, 48)] {
+            let mut levels = [[none; SUB_LEN]; 4];
+            for (quarter, levels) in levels.iter_mut().enumerate() {
+                let sub = first + 2 * quarter;
+                let x = signed::weights(s, batch, sub);
+                let scale = s.mul(s.from_f16_bits(d), s.to_f32(stored[sub]));
+                *levels = signed::levels::<S, HALF>(s, &x, scale);
+                let void = s.eq(scale, zero);
+                if s.any(void) {
+                    for (level, &x) in levels.iter_mut().zip(&x) {
+                        let found = s.select_i32(empty, none, fits[sub].level(s, x));
+                        *level = s.select_i32(void, found, *level);
+                    }
                 }
             }
+            let low = &mut low[2 * at - at % 32..];
+            for i in 0..SUB_LEN {
+                let [a, b, c, d] = [levels[0][i], levels[1][i], levels[2][i], levels[3][i]];
+                let nibble = s.splat_i32(15);
+                low[i] = s.or_i32(s.and_i32(a, nibble), s.shl_i32::<4>(s.and_i32(c, nibble)));
+                low[32 + i] = s.or_i32(s.and_i32(b, nibble), s.shl_i32::<4>(s.and_i32(d, nibble)));
+                high[at + i] = bit_pairs(s, [a, b, c, d]);
+            }
         }
-        let byte = |v| s.and_i32(v, s.splat_i32(0xff));
-        rest[..16].copy_from_slice(&scales.map(byte));
-        rest[16..].copy_from_slice(&[byte(d), s.shr_i32::<8>(d)]);
+        for (byte, &scale) in rest.iter_mut().zip(&stored) {
+            *byte = s.and_i32(scale, s.splat_i32(0xff));
+        }
+        (rest[16], rest[17]) = (s.and_i32(d, s.splat_i32(0xff)), s.shr_i32::<8>(d));
         batch.store_bytes(s, &bytes, dst);
     }
+}
+
+/// The weights without importance.
+#[inline(always)]
+fn squares<S: Simd>(s: S, x: &[S::F32; SUB_LEN]) -> [S::F32; SUB_LEN] {
+    let mut w = *x;
+    for w in &mut w {
+        *w = s.mul(*w, *w);
+    }
+    w
+}
+
+/// Bits 4 and 5 of the levels, side by side, those of the first one lowest.
+#[inline(always)]
+fn bit_pairs<S: Simd>(s: S, [a, b, c, d]: [S::I32; 4]) -> S::I32 {
+    let low = s.or_i32(s.shr_i32::<4>(a), s.shl_i32::<2>(s.shr_i32::<4>(b)));
+    let high = s.or_i32(s.shr_i32::<4>(c), s.shl_i32::<2>(s.shr_i32::<4>(d)));
+    s.or_i32(low, s.shl_i32::<4>(high))
 }
 
 impl Decode<BYTES, LEN> for Q6K {

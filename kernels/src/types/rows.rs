@@ -52,7 +52,13 @@ impl<E: EncodeWeighted> Kernel for Weighted<'_, E> {
         let groups = self.src.chunks(S::LANES * columns).zip(self.dst.chunks_mut(S::LANES * blocks_per_row * E::BYTES));
         for (weights, dst) in groups {
             let rows = weights.len() / columns;
-            let sums = sum_of_squares(s, weights, |lane| lane.min(rows - 1) * columns, columns);
+            let sums = sum_of_squares(
+                s,
+                weights,
+                #[inline(always)]
+                |lane| lane.min(rows - 1) * columns,
+                columns,
+            );
             let mut mean_squares = [0.0; 64];
             s.store(s.div(sums, s.splat(columns as f32)), &mut mean_squares);
             let count = weights.len() / LEN;
@@ -65,8 +71,14 @@ impl<E: EncodeWeighted> Kernel for Weighted<'_, E> {
                 }
                 let mean_square = s.load(&of_lanes);
                 let mut w = [s.splat(0.0); LEN];
-                s.transpose(self.importance, |lane| batch.importance_start(lane), &mut w);
-                for (w, x) in w.iter_mut().zip(self::weights(s, &batch)) {
+                s.transpose(
+                    self.importance,
+                    #[inline(always)]
+                    |lane| batch.importance_start(lane),
+                    &mut w,
+                );
+                let x = self::weights(s, &batch);
+                for (w, &x) in w.iter_mut().zip(&x) {
                     *w = s.mul(*w, s.sqrt(s.add(mean_square, s.mul(x, x))));
                 }
                 E::encode_weighted(s, &batch, &w, dst);
@@ -79,6 +91,11 @@ impl<E: EncodeWeighted> Kernel for Weighted<'_, E> {
 #[inline(always)]
 pub(super) fn weights<S: Simd>(s: S, batch: &Batch) -> [S::F32; LEN] {
     let mut x = [s.splat(0.0); LEN];
-    s.transpose(batch.weights, |lane| batch.start(lane), &mut x);
+    s.transpose(
+        batch.weights,
+        #[inline(always)]
+        |lane| batch.start(lane),
+        &mut x,
+    );
     x
 }

@@ -4,7 +4,7 @@
 //! A lane holds one super-block.
 
 use super::batch::Batch;
-use crate::search::unsigned_level;
+use crate::search::{Symmetric, SymmetricFit, unsigned_level};
 use crate::simd::Simd;
 
 /// Weights of a super-block.
@@ -18,7 +18,12 @@ pub(super) const SUB_LEN: usize = 16;
 #[inline(always)]
 pub(super) fn weights<S: Simd>(s: S, batch: &Batch, sub: usize) -> [S::F32; SUB_LEN] {
     let mut x = [s.splat(0.0); SUB_LEN];
-    s.transpose(batch.weights, |lane| batch.start(lane) + SUB_LEN * sub, &mut x);
+    s.transpose(
+        batch.weights,
+        #[inline(always)]
+        |lane| batch.start(lane) + SUB_LEN * sub,
+        &mut x,
+    );
     x
 }
 
@@ -26,35 +31,36 @@ pub(super) fn weights<S: Simd>(s: S, batch: &Batch, sub: usize) -> [S::F32; SUB_
 #[inline(always)]
 pub(super) fn importance<S: Simd>(s: S, batch: &Batch, importance: &[f32], sub: usize) -> [S::F32; SUB_LEN] {
     let mut w = [s.splat(0.0); SUB_LEN];
-    s.transpose(importance, |lane| batch.importance_start(lane) + SUB_LEN * sub, &mut w);
+    s.transpose(
+        importance,
+        #[inline(always)]
+        |lane| batch.importance_start(lane) + SUB_LEN * sub,
+        &mut w,
+    );
     w
 }
 
-/// The scale of greatest magnitude, the first one if there are several, and its magnitude.
+/// Searches the scale of numbers `x` with weights `w`.
 #[inline(always)]
-pub(super) fn extreme<S: Simd>(s: S, scales: &[S::F32; SUBS]) -> [S::F32; 2] {
-    let (mut magnitude, mut extreme) = (s.splat(0.0), s.splat(0.0));
-    for &scale in scales {
-        let larger = s.gt(s.abs(scale), magnitude);
-        magnitude = s.select(larger, s.abs(scale), magnitude);
-        extreme = s.select(larger, scale, extreme);
+pub(super) fn fit<S: Simd, const N: usize, const HALF: i32>(
+    s: S,
+    x: &[S::F32; N],
+    w: &[S::F32; N],
+) -> SymmetricFit<S, HALF> {
+    let mut wx = *w;
+    for (w, &x) in wx.iter_mut().zip(x) {
+        *w = s.mul(*w, x);
     }
-    [extreme, magnitude]
+    Symmetric::<S, N, HALF> { x, w, wx: &wx }.search(s)
 }
 
 /// The final levels of the sub-block of weights `x`, whose scale as read from the block will be `scale`. Where that is
-/// zero, the levels that the search ended with remain.
+/// zero, the levels that the search ended with remain, and these are not defined.
 #[inline(always)]
-pub(super) fn levels<S: Simd, const HALF: i32>(
-    s: S,
-    x: &[S::F32; SUB_LEN],
-    scale: S::F32,
-    found: impl Fn(usize) -> S::I32,
-) -> [S::I32; SUB_LEN] {
-    let levels = x.map(|x| unsigned_level::<S, HALF>(s, s.div(x, scale)));
-    let void = s.eq(scale, s.splat(0.0));
-    if !s.any(void) {
-        return levels;
+pub(super) fn levels<S: Simd, const HALF: i32>(s: S, x: &[S::F32; SUB_LEN], scale: S::F32) -> [S::I32; SUB_LEN] {
+    let mut levels = [s.splat_i32(0); SUB_LEN];
+    for (level, &x) in levels.iter_mut().zip(x) {
+        *level = unsigned_level::<S, HALF>(s, s.div(x, scale));
     }
-    core::array::from_fn(|i| s.select_i32(void, found(i), levels[i]))
+    levels
 }

@@ -8,8 +8,15 @@ pub(super) fn sum_of_squares<S: Simd>(s: S, weights: &[f32], start: impl Fn(usiz
     let mut sum = s.splat(0.0);
     for at in (0..len).step_by(16) {
         let mut x = [s.splat(0.0); 16];
-        s.transpose(weights, |lane| start(lane) + at, &mut x);
-        sum = x.iter().fold(sum, |sum, &x| s.add(sum, s.mul(x, x)));
+        s.transpose(
+            weights,
+            #[inline(always)]
+            |lane| start(lane) + at,
+            &mut x,
+        );
+        for x in x {
+            sum = s.add(sum, s.mul(x, x));
+        }
     }
     sum
 }
