@@ -6,8 +6,10 @@
 pub mod arch;
 pub mod card;
 pub mod checkpoint;
+pub mod input;
 pub mod model;
 pub mod options;
+pub mod pipeline;
 pub mod plan;
 pub mod recipe;
 pub mod tokenizer;

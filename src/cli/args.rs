@@ -1,0 +1,161 @@
+//! The command line as data. Parsing touches no file.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use weightmill_kernels::Dtype;
+
+use super::types::Types;
+use weightmill::options::{self, Override, TensorType};
+
+const EXAMPLES: &str = "\
+Examples:
+  quantize llama.safetensors --q4k                        one GGUF in the current folder
+  quantize Meta-Llama-3.1-8B/ --q4k --q6k --q8 -o out/    three files from one read of the checkpoint
+  quantize model-BF16.gguf -t Q4_K_M --imatrix imatrix.gguf
+  quantize model-BF16.gguf -t Q5_K_M --dry-run            what would be written, tensor by tensor
+  quantize inspect model-Q4_K_M.gguf                      what is in a file
+
+A file or folder that is named like a command is reached as ./inspect.
+Exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.";
+
+/// Turns model weights into compact GGUF files, with the bytes that llama.cpp's converter and quantizer write.
+#[derive(Debug, Parser)]
+#[command(
+    name = "quantize",
+    version,
+    after_help = EXAMPLES,
+    arg_required_else_help = true,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    subcommand_help_heading = "Other commands",
+    disable_help_subcommand = true,
+    override_usage = "quantize [OPTIONS] <INPUT>\n       quantize <COMMAND>",
+    max_term_width = 120
+)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub quantize: QuantizeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show metadata, tensors, types and sizes of a file or a checkpoint folder
+    Inspect(InspectArgs),
+    /// Print the completion script of a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(super) struct InspectArgs {
+    /// A *.gguf or *.safetensors file, a *.safetensors.index.json or a checkpoint folder
+    pub file: PathBuf,
+    /// Print one JSON document instead
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct QuantizeArgs {
+    /// A *.safetensors file, a *.safetensors.index.json, a checkpoint folder, or a *.gguf (of a split one, any part)
+    #[arg(required = true)]
+    pub input: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub types: Types,
+
+    /// File (for one type) or folder (for several, or if it ends in /) to write [default: the current folder]
+    #[arg(short, long, value_name = "PATH", help_heading = "Output")]
+    pub output: Option<PathBuf>,
+    /// Replace outputs that exist
+    #[arg(long, help_heading = "Output")]
+    pub force: bool,
+    /// Write parts as the input has them
+    #[arg(long, conflicts_with = "shard_size", help_heading = "Output")]
+    pub keep_split: bool,
+    /// Write parts of at most so many bytes, as in 4GiB or 4GB
+    #[arg(long, value_name = "BYTES", value_parser = options::parse_size, help_heading = "Output")]
+    pub shard_size: Option<u64>,
+    /// Set a metadata value of the output; TYPE is int, float, bool or str
+    #[arg(long, value_name = "KEY=TYPE:VALUE", help_heading = "Output")]
+    pub override_kv: Vec<Override>,
+
+    /// Importance matrix, GGUF or legacy .dat
+    #[arg(long, value_name = "FILE", help_heading = "Importance")]
+    pub imatrix: Option<PathBuf>,
+    /// Use the matrix only for tensors whose name contains this
+    #[arg(long, value_name = "NAME", requires = "imatrix", conflicts_with = "exclude_weights", help_heading = "Importance")]
+    pub include_weights: Vec<String>,
+    /// Do not use the matrix for tensors whose name contains this
+    #[arg(long, value_name = "NAME", requires = "imatrix", help_heading = "Importance")]
+    pub exclude_weights: Vec<String>,
+
+    /// The same type for all tensors that can be quantized, no mixtures
+    #[arg(long, help_heading = "Tensors")]
+    pub pure: bool,
+    /// Leave output.weight as it is
+    #[arg(long, help_heading = "Tensors")]
+    pub leave_output_tensor: bool,
+    /// Type of output.weight
+    #[arg(long, value_name = "T", value_parser = options::parse_dtype, help_heading = "Tensors")]
+    pub output_tensor_type: Option<Dtype>,
+    /// Type of the token embeddings
+    #[arg(long, value_name = "T", value_parser = options::parse_dtype, help_heading = "Tensors")]
+    pub token_embedding_type: Option<Dtype>,
+    /// Type of the tensors whose name the pattern finds; the first that fits decides
+    #[arg(long, value_name = "REGEX=T", help_heading = "Tensors")]
+    pub tensor_type: Vec<TensorType>,
+    /// File of such REGEX=T entries, separated by white space
+    #[arg(long, value_name = "FILE", help_heading = "Tensors")]
+    pub tensor_type_file: Option<PathBuf>,
+    /// Blocks to leave out
+    #[arg(long, value_name = "N,N...", value_parser = parse_layers, help_heading = "Tensors")]
+    pub prune_layers: Option<Layers>,
+    /// Quantize tensors that are quantized already, which costs quality
+    #[arg(long, help_heading = "Tensors")]
+    pub allow_requantize: bool,
+    /// If rows do not fill whole blocks of a type: take the type that llama.cpp takes instead, or refuse
+    #[arg(long, value_enum, default_value = "allow", help_heading = "Tensors")]
+    pub fallback: FallbackArg,
+
+    /// Print what would be written, and write nothing
+    #[arg(long, help_heading = "Run")]
+    pub dry_run: bool,
+    /// Print one JSON document to standard output at the end
+    #[arg(long, help_heading = "Run")]
+    pub json: bool,
+    /// Number of threads [default: all cores]
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    pub threads: Option<NonZeroUsize>,
+    /// Most memory for buffers, as in 256MiB
+    #[arg(long, value_name = "BYTES", value_parser = options::parse_size, default_value = "1GiB", help_heading = "Run")]
+    pub max_memory: u64,
+    /// No progress and no messages but errors
+    #[arg(short, long, conflicts_with = "verbose", help_heading = "Run")]
+    pub quiet: bool,
+    /// List every tensor before the run
+    #[arg(short, long, help_heading = "Run")]
+    pub verbose: bool,
+}
+
+/// `--fallback`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum FallbackArg {
+    Allow,
+    Error,
+}
+
+/// `--prune-layers`; a type of its own, because clap takes a bare set for a list of arguments.
+#[derive(Clone, Debug)]
+pub(super) struct Layers(pub std::collections::BTreeSet<u32>);
+
+fn parse_layers(text: &str) -> Result<Layers, options::OptionError> {
+    options::parse_layers(text).map(Layers)
+}

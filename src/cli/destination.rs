@@ -1,0 +1,43 @@
+//! Which file every type goes to: `-o`, or a name made from the input's.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::UsageError;
+use weightmill::plan::Plan;
+use weightmill::recipe::Recipe;
+
+/// The path of every output.
+///
+/// `-o` is a folder if it ends in a separator, is one already, or if there are several types; otherwise a file.
+pub(super) fn paths(name: &str, recipes: &[&Recipe], output: Option<&Path>) -> Result<Vec<PathBuf>> {
+    let folder = match output {
+        None => Path::new(""),
+        Some(path) if path.is_dir() || ends_in_separator(path) => path,
+        Some(path) if recipes.len() == 1 => return Ok(vec![path.to_owned()]),
+        Some(path) if path.exists() || path.extension().is_some_and(|extension| extension == "gguf") => {
+            let text = format!("--output {}: several types need a folder, not a file", path.display());
+            return Err(UsageError(text).into());
+        }
+        Some(path) => path,
+    };
+    Ok(recipes.iter().map(|recipe| folder.join(format!("{name}-{}.gguf", recipe.name))).collect())
+}
+
+/// Makes the folder that outputs go to, if it is not there, but not the folders above it.
+pub(super) fn create_folder(plan: &Plan) -> Result<()> {
+    for output in &plan.outputs {
+        let Some(folder) = output.path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { continue };
+        if !folder.exists() {
+            std::fs::create_dir(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
+        } else if !folder.is_dir() {
+            bail!("{} is a file, so nothing can be written into it", folder.display());
+        }
+    }
+    Ok(())
+}
+
+fn ends_in_separator(path: &Path) -> bool {
+    path.as_os_str().to_string_lossy().ends_with(std::path::is_separator)
+}

@@ -1,0 +1,67 @@
+//! How far a run is: a bar on a terminal, a line now and then elsewhere.
+
+use std::io::IsTerminal as _;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use weightmill::pipeline::Progress;
+
+/// Time between two lines where there is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Where progress goes.
+pub(super) enum Display {
+    /// Nowhere.
+    Quiet,
+    /// A bar that is drawn over and over.
+    Bar(ProgressBar),
+    /// Lines on standard error.
+    Lines { start: Instant, last: Mutex<Instant> },
+}
+
+impl Display {
+    /// A bar on a terminal, lines elsewhere.
+    pub fn new(quiet: bool) -> Display {
+        if quiet {
+            return Display::Quiet;
+        }
+        if !std::io::stderr().is_terminal() {
+            let now = Instant::now();
+            return Display::Lines { start: now, last: Mutex::new(now) };
+        }
+        let style = "{percent:>3}% {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+        let style = ProgressStyle::with_template(style).expect("a valid template");
+        Display::Bar(ProgressBar::new(0).with_style(style))
+    }
+
+    /// Shows how far the run is. Called from any thread.
+    pub fn show(&self, progress: Progress) {
+        let Progress { done, total } = progress;
+        match self {
+            Display::Quiet => {}
+            Display::Bar(bar) => {
+                bar.set_length(total);
+                bar.set_position(done);
+            }
+            Display::Lines { start, last } => {
+                let Ok(mut last) = last.try_lock() else { return };
+                if last.elapsed() >= LINE_INTERVAL {
+                    *last = Instant::now();
+                    let seconds = start.elapsed().as_secs_f64();
+                    let speed = done as f64 / seconds;
+                    let left = (total - done) as f64 / speed;
+                    let percent = 100.0 * done as f64 / total as f64;
+                    eprintln!("{percent:.0}% done, {:.0} MB/s, {left:.0} s left", speed / 1e6);
+                }
+            }
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        if let Display::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The main command: open, identify, plan, then print the plan or execute it.
+
+use std::io::{self, BufWriter, Write as _};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::thread::available_parallelism;
+
+use anyhow::Result;
+use indicatif::HumanBytes;
+use weightmill::input::Input;
+use weightmill::pipeline::{Control, Run, Settings};
+use weightmill::plan::{self, ImportanceSummary, Plan, Table};
+use weightmill_formats::{Importance, imatrix};
+use weightmill_kernels::Level;
+
+use super::args::QuantizeArgs;
+use super::progress::Display;
+use super::{destination, request, signals};
+
+pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
+    let recipes = request::recipes(args)?;
+    let settings = Settings {
+        threads: args.threads.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+        max_memory: args.max_memory,
+        level: Level::from_env()?,
+        force: args.force,
+    };
+    let input = Input::open(args.input.as_deref().expect("clap requires it"))?;
+    let paths = destination::paths(&input.name(), recipes, args.output.as_deref())?;
+    let request = request::request(args, paths)?;
+    let (importance, summary) = match &args.imatrix {
+        Some(path) => {
+            let importance = imatrix::open(path)?;
+            let summary = summary(path, &importance);
+            (importance, Some(summary))
+        }
+        None => (Importance::default(), None),
+    };
+    let source = input.source.as_ref();
+    let facts = plan::Input { path: &input.path, source, model: &input.model, importance: summary.as_ref() };
+    let plan = plan::plan(&facts, &request)?;
+    let run = Run::new(&plan, source, &input.model, &importance, settings)?;
+
+    if !args.quiet {
+        warn(&input, &plan);
+    }
+    if args.dry_run {
+        return if args.json { print_json(&plan, 0.0, run.buffer_bytes()) } else { print_tables(&plan) };
+    }
+    if args.verbose {
+        plan.outputs.iter().for_each(|output| eprint!("{}", Table(output)));
+        eprintln!("{} threads, CPU level {}", settings.threads, settings.level.name());
+    }
+    execute(args, &plan, &run)
+}
+
+fn execute(args: &QuantizeArgs, plan: &Plan, run: &Run<'_>) -> Result<()> {
+    signals::listen()?;
+    destination::create_folder(plan)?;
+    let display = Display::new(args.quiet);
+    let result = run.execute(Control { cancel: &signals::CANCEL, progress: &|progress| display.show(progress) });
+    display.finish();
+    let measured = result?;
+    if !args.quiet {
+        for output in &plan.outputs {
+            let bits = output.bits_per_weight();
+            for part in &output.parts {
+                eprintln!("{}: {}, {bits:.2} bits per weight", part.path.display(), HumanBytes(part.bytes));
+            }
+        }
+        eprintln!("{:.1} s, {:.0} MB/s", measured.seconds, plan.input.bytes as f64 / 1e6 / measured.seconds);
+    }
+    if args.json {
+        print_json(plan, measured.seconds, measured.memory_bytes.unwrap_or(run.buffer_bytes()))?;
+    }
+    Ok(())
+}
+
+/// What the plan needs of a matrix. The file's name is written into outputs, its folder is nobody's business.
+fn summary(path: &Path, importance: &Importance) -> ImportanceSummary {
+    ImportanceSummary {
+        file_name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        datasets: importance.datasets.clone(),
+        chunks: Some(importance.chunks).filter(|&chunks| chunks > 0),
+        entries: importance.entries.iter().map(|(name, values)| (name.clone(), values.len())).collect(),
+    }
+}
+
+/// Everything that should be known about input and outputs, each thing once.
+fn warn(input: &Input, plan: &Plan) {
+    for note in &input.model.notes {
+        eprintln!("note: {note}");
+    }
+    for output in &plan.outputs {
+        for warning in &output.warnings {
+            eprintln!("warning: {}: {warning}", output.recipe.name);
+        }
+    }
+}
+
+fn print_tables(plan: &Plan) -> Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for output in &plan.outputs {
+        write!(out, "{}", Table(output))?;
+    }
+    Ok(out.flush()?)
+}
+
+fn print_json(plan: &Plan, seconds: f64, memory_bytes: u64) -> Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    serde_json::to_writer_pretty(&mut out, &plan.report(seconds, memory_bytes)).map_err(io::Error::from)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
+}

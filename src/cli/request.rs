@@ -1,0 +1,64 @@
+//! Resolves arguments: reads the files that options name, and makes the request of the library.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use weightmill::options::{self, Fallback, ImportanceFilter, Output, Request, Split, TypeOptions};
+use weightmill::recipe::{RECIPES, Recipe};
+
+use super::UsageError;
+use super::args::{FallbackArg, QuantizeArgs};
+
+/// The types that were asked for, at least one, none twice.
+pub(super) fn recipes(args: &QuantizeArgs) -> Result<&[&'static Recipe]> {
+    let recipes = args.types.0.as_slice();
+    if recipes.is_empty() {
+        let names: Vec<&str> = RECIPES.iter().map(|recipe| recipe.name).collect();
+        let text = format!("no type given: say which, for example with --q4k or -t Q4_K_M\ntypes: {}", names.join(", "));
+        return Err(UsageError(text).into());
+    }
+    for (index, recipe) in recipes.iter().enumerate() {
+        if recipes[..index].iter().any(|earlier| earlier.name == recipe.name) {
+            return Err(UsageError(format!("type {} is asked for twice", recipe.name)).into());
+        }
+    }
+    Ok(recipes)
+}
+
+/// What the options ask for, with one output for every path.
+pub(super) fn request(args: &QuantizeArgs, paths: Vec<PathBuf>) -> Result<Request> {
+    let mut tensors = args.tensor_type.clone();
+    if let Some(path) = &args.tensor_type_file {
+        let text = read(path)?;
+        tensors.extend(options::parse_tensor_type_file(&text).with_context(|| path.display().to_string())?);
+    }
+    let outputs = recipes(args)?.iter().zip(paths).map(|(recipe, path)| Output { recipe, path }).collect();
+    Ok(Request {
+        outputs,
+        types: TypeOptions {
+            pure: args.pure,
+            leave_output_tensor: args.leave_output_tensor,
+            output_tensor: args.output_tensor_type,
+            token_embedding: args.token_embedding_type,
+            tensors,
+            allow_requantize: args.allow_requantize,
+            fallback: match args.fallback {
+                FallbackArg::Allow => Fallback::Allow,
+                FallbackArg::Error => Fallback::Error,
+            },
+        },
+        overrides: args.override_kv.clone(),
+        prune_layers: args.prune_layers.clone().map(|layers| layers.0).unwrap_or_default(),
+        importance: ImportanceFilter { include: args.include_weights.clone(), exclude: args.exclude_weights.clone() },
+        split: match (args.keep_split, args.shard_size) {
+            (true, _) => Split::AsInput,
+            (false, Some(bytes)) => Split::Bytes(bytes),
+            (false, None) => Split::Never,
+        },
+    })
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}

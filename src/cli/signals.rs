@@ -1,0 +1,13 @@
+//! Ctrl-C and SIGTERM end a run at its next chunk, so that unfinished files are removed.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use anyhow::{Context as _, Result};
+
+/// Set once the run should end.
+pub(super) static CANCEL: AtomicBool = AtomicBool::new(false);
+
+/// Listens from now on.
+pub(super) fn listen() -> Result<()> {
+    ctrlc::set_handler(|| CANCEL.store(true, Relaxed)).context("cannot listen for Ctrl-C")
+}

@@ -1,0 +1,145 @@
+//! From the path that a user gives to the opened tensors and the model that they are.
+
+use std::path::{Path, PathBuf};
+
+use weightmill_formats::gguf::PartName;
+use weightmill_formats::{Metadata, Source};
+
+use crate::arch::{self, IdentifyError};
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::model::{Model, ModelTensor, RowOrder, TensorData};
+
+/// An opened input.
+pub struct Input {
+    /// The path as it was given.
+    pub path: PathBuf,
+    /// The mapped files.
+    pub source: Box<dyn Source>,
+    /// What they hold.
+    pub model: Model,
+}
+
+/// Why there is no model at a path.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum InputError {
+    #[error("{}: there is no such file or folder", path.display())]
+    Missing { path: PathBuf },
+    #[error("{}: a folder of GGUF files; name the file to read, as in {}", folder.display(), file.display())]
+    GgufFolder { folder: PathBuf, file: PathBuf },
+    #[error("{}: the key general.architecture is missing, so this is no model", path.display())]
+    NoArchitecture { path: PathBuf },
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Identify(#[from] IdentifyError),
+    #[error(transparent)]
+    File(#[from] weightmill_formats::Error),
+}
+
+/// What lies at a path, before anything is made of its contents.
+pub struct Found {
+    /// The mapped files.
+    pub source: Box<dyn Source>,
+    /// The folder around a checkpoint; none for GGUF, which carries everything itself.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// Opens the files at `path`: a `*.safetensors`, a `*.safetensors.index.json`, a checkpoint folder, or a `*.gguf`, of a
+/// split one any part.
+///
+/// # Errors
+/// If there is nothing, nothing that can be read, or if a file has a defect.
+pub fn find(path: &Path) -> Result<Found, InputError> {
+    match path.metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(InputError::Missing { path: path.to_owned() });
+        }
+        Ok(metadata) if metadata.is_dir() => {
+            let checkpoint = Checkpoint::beside(path).map_err(|error| match (error, first_gguf(path)) {
+                (CheckpointError::NoWeights { folder }, Some(file)) => InputError::GgufFolder { folder, file },
+                (error, _) => error.into(),
+            })?;
+            return Ok(Found { source: weightmill_formats::open(checkpoint.weights())?, checkpoint: Some(checkpoint) });
+        }
+        _ => {}
+    }
+    let source = weightmill_formats::open(path)?;
+    let checkpoint = if source.format() == "gguf" { None } else { Some(Checkpoint::beside(path)?) };
+    Ok(Found { source, checkpoint })
+}
+
+impl Input {
+    /// Opens the model at `path`: see [`find`]. Beside safetensors files lie config.json and the tokenizer.
+    ///
+    /// # Errors
+    /// As [`find`], and if the files are no model that this program knows.
+    pub fn open(path: &Path) -> Result<Input, InputError> {
+        let Found { source, checkpoint } = find(path)?;
+        let model = match checkpoint {
+            Some(checkpoint) => arch::identify(&checkpoint, source.as_ref())?,
+            None => stored_model(source.as_ref(), path)?,
+        };
+        Ok(Input { path: path.to_owned(), source, model })
+    }
+
+    /// What output files are named after: the folder's own name, a single file's stem, or a GGUF file's stem without
+    /// its type and part.
+    pub fn name(&self) -> String {
+        let path = &self.path;
+        if path.is_dir() {
+            return own_name(path);
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if self.source.format() == "gguf" {
+            let stem = PartName::of(path).map_or_else(|| name.trim_end_matches(".gguf").to_owned(), |part| part.stem);
+            return without_type(&stem).to_owned();
+        }
+        match name.strip_suffix(".safetensors") {
+            Some(stem) => stem.to_owned(),
+            // An index stands for the whole folder.
+            None => own_name(path.parent().unwrap_or(Path::new(""))),
+        }
+    }
+}
+
+/// A GGUF file as a model: everything is as stored.
+fn stored_model(source: &dyn Source, path: &Path) -> Result<Model, InputError> {
+    let metadata: Metadata = source.metadata().clone();
+    let architecture = metadata.string("general.architecture").map(str::to_owned);
+    let architecture = architecture.ok_or_else(|| InputError::NoArchitecture { path: path.to_owned() })?;
+    let tensor = |(index, info): (usize, &weightmill_formats::TensorInfo)| ModelTensor {
+        name: info.name.clone(),
+        shape: info.shape.clone(),
+        dtype: info.dtype,
+        data: TensorData::Stored { index, rows: RowOrder::Stored },
+    };
+    let tensors = source.tensors().iter().enumerate().map(tensor).collect();
+    Ok(Model { architecture, metadata, tensors, notes: Vec::new() })
+}
+
+/// The name of a folder, also where the path is `.`, empty or ends in `..`.
+fn own_name(folder: &Path) -> String {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let absolute = folder.canonicalize();
+    let folder = match folder.file_name() {
+        Some(_) => folder,
+        None => absolute.as_deref().unwrap_or(folder),
+    };
+    folder.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Drops the type of an unquantized GGUF file from its stem, in any case.
+fn without_type(stem: &str) -> &str {
+    let shorter = ["-bf16", "-f16", "-f32"].iter().find_map(|suffix| {
+        let at = stem.len().checked_sub(suffix.len())?;
+        let (rest, end) = stem.split_at_checked(at)?;
+        end.eq_ignore_ascii_case(suffix).then_some(rest)
+    });
+    shorter.filter(|rest| !rest.is_empty()).unwrap_or(stem)
+}
+
+fn first_gguf(folder: &Path) -> Option<PathBuf> {
+    let files = folder.read_dir().ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "gguf")).min()
+}

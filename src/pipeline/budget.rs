@@ -1,0 +1,67 @@
+//! How many rows a chunk may have, so that the buffers of all threads together stay under a limit.
+
+use super::Error;
+use super::work::Work;
+
+/// Weights of a chunk, if the limit allows: decoded they fit a second-level cache, and what is written for them is
+/// enough for one system call.
+const CHUNK_WEIGHTS: usize = 128 * 1024;
+
+/// Bytes of a chunk that is copied unchanged, straight from the map.
+const COPY_BYTES: usize = 4 << 20;
+
+/// Most bytes that the buffers hold for one weight: decoded to f32, and encoded in the widest type there is.
+const BYTES_PER_WEIGHT: u64 = 4 + 4;
+
+/// Buffers of one thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Buffers {
+    /// Decoded weights.
+    pub weights: usize,
+    /// Encoded bytes.
+    pub bytes: usize,
+}
+
+impl Buffers {
+    /// Bytes of memory.
+    pub fn size(self) -> u64 {
+        self.weights as u64 * size_of::<f32>() as u64 + self.bytes as u64
+    }
+}
+
+/// Sets the rows per chunk of every tensor and returns the buffers that a thread then needs.
+///
+/// # Errors
+/// If rows are too long for the limit: names the tensor with the longest.
+pub(super) fn divide(works: &mut [Work<'_>], threads: usize, limit: u64) -> Result<Buffers, Error> {
+    let share = limit / threads as u64;
+    let mut buffers = Buffers::default();
+    let mut too_long: Option<&Work<'_>> = None;
+    for work in works {
+        let converted = || work.encodings.iter().filter(|encoding| !work.is_unchanged(encoding));
+        if converted().next().is_none() {
+            work.chunk_rows = (COPY_BYTES / work.row_bytes(work.from).max(1)).clamp(1, work.rows_per_expert.max(1));
+            continue;
+        }
+        let fitting = usize::try_from(share / BYTES_PER_WEIGHT).unwrap_or(usize::MAX) / work.columns.max(1);
+        if fitting == 0 && too_long.is_none_or(|worst| worst.columns < work.columns) {
+            too_long = Some(work);
+            continue;
+        }
+        let wanted = (CHUNK_WEIGHTS / work.columns.max(1)).clamp(1, work.rows_per_expert.max(1));
+        let rows = wanted.min(fitting);
+        let row_bytes = converted().flat_map(|encoding| [encoding.to, encoding.via]).map(|dtype| work.row_bytes(dtype));
+        buffers.weights = buffers.weights.max(work.columns * rows);
+        buffers.bytes = buffers.bytes.max(row_bytes.max().unwrap_or(0) * rows);
+        work.chunk_rows = rows;
+    }
+    match too_long {
+        None => Ok(buffers),
+        Some(work) => Err(Error::RowTooLong {
+            tensor: work.tensor.name.clone(),
+            needed: (work.columns as u64).saturating_mul(BYTES_PER_WEIGHT).saturating_mul(threads as u64),
+            limit,
+            threads,
+        }),
+    }
+}

@@ -1,0 +1,158 @@
+//! Executes a plan: one pass over the source, every output at once, in bounded memory.
+//!
+//! A queue hands out chunks of rows in the order in which they lie in the source, to as many threads as there are.
+//! A thread decodes its chunk once, encodes it for every output and writes the bytes at their final offsets; the
+//! layout is fixed beforehand, so neither threads nor chunk sizes can change a byte. Files get their names when all
+//! of them are complete.
+
+mod budget;
+mod convert;
+mod error;
+mod memory;
+mod outputs;
+mod work;
+
+use std::num::NonZeroUsize;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use rayon::prelude::*;
+use weightmill_formats::{Importance, OutputFile, Source};
+use weightmill_kernels::Level;
+
+use self::budget::Buffers;
+use self::convert::Converter;
+use self::memory::Peak;
+use self::work::Work;
+use crate::model::Model;
+use crate::plan::Plan;
+
+pub use self::error::{Error, Site};
+pub use self::outputs::check;
+
+/// How to run. None of it changes a byte of the outputs.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Number of threads.
+    pub threads: NonZeroUsize,
+    /// Most bytes of buffers, all threads together.
+    pub max_memory: u64,
+    /// CPU level of the kernels.
+    pub level: Level,
+    /// Replace outputs that exist.
+    pub force: bool,
+}
+
+/// How far a run is, in bytes of the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that all outputs have.
+    pub done: u64,
+    /// Bytes to do.
+    pub total: u64,
+}
+
+/// What the caller watches and decides during a run.
+#[derive(Clone, Copy)]
+pub struct Control<'a> {
+    /// Set from anywhere to end the run: [`Error::Cancelled`].
+    pub cancel: &'a AtomicBool,
+    /// Called from any thread after every chunk.
+    pub progress: &'a (dyn Fn(Progress) + Sync),
+}
+
+/// What a finished run took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// Time from the first byte to the last file's name.
+    pub seconds: f64,
+    /// Largest anonymous memory of the process that was seen during the run, where the system tells.
+    pub memory_bytes: Option<u64>,
+}
+
+/// A plan that is ready to be executed.
+pub struct Run<'a> {
+    plan: &'a Plan,
+    source: &'a dyn Source,
+    settings: Settings,
+    works: Vec<Work<'a>>,
+    buffers: Buffers,
+}
+
+impl<'a> Run<'a> {
+    /// Divides the work into chunks. Writes nothing.
+    ///
+    /// # Errors
+    /// If a tensor cannot be converted, or if its rows are too long for the memory allowed.
+    pub fn new(
+        plan: &'a Plan,
+        source: &'a dyn Source,
+        model: &'a Model,
+        importance: &'a Importance,
+        settings: Settings,
+    ) -> Result<Self, Error> {
+        let mut works = Work::list(plan, source, model, importance)?;
+        let buffers = budget::divide(&mut works, settings.threads.get(), settings.max_memory)?;
+        Ok(Run { plan, source, settings, works, buffers })
+    }
+
+    /// Bytes of the buffers of all threads.
+    pub fn buffer_bytes(&self) -> u64 {
+        self.buffers.size() * self.settings.threads.get() as u64
+    }
+
+    /// Writes all outputs.
+    ///
+    /// # Errors
+    /// Any error leaves nothing under the names of the outputs, unless it says so. Of several defects in the weights
+    /// the first in the order of the source is reported, whatever the number of threads.
+    pub fn execute(&self, control: Control<'_>) -> Result<Measured, Error> {
+        let start = Instant::now();
+        let peak = Peak::default();
+        check(self.plan, self.source, self.settings.force)?;
+        let files = outputs::create(self.plan, self.settings.force)?;
+        self.convert(&files, control, &peak)?;
+        peak.sample();
+        if control.cancel.load(Relaxed) {
+            return Err(Error::Cancelled);
+        }
+        outputs::commit(files)?;
+        Ok(Measured { seconds: start.elapsed().as_secs_f64(), memory_bytes: peak.bytes() })
+    }
+
+    fn convert(&self, files: &[OutputFile], control: Control<'_>, peak: &Peak) -> Result<(), Error> {
+        let threads = self.settings.threads.get();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        let total = self.works.iter().map(Work::source_bytes).sum();
+        let done = AtomicU64::new(0);
+        let failure: Mutex<Option<(usize, Error)>> = Mutex::new(None);
+        let stop = AtomicBool::new(false);
+        let chunks = self.works.iter().flat_map(|work| work.chunks().map(move |rows| (work, rows)));
+        let queue = chunks.enumerate().take_while(|_| !stop.load(Relaxed) && !control.cancel.load(Relaxed));
+        pool.install(|| {
+            queue.par_bridge().for_each_init(
+                || Converter::new(self.settings.level, self.source, files, self.buffers),
+                |converter, (number, (work, rows))| {
+                    let bytes = rows.len() as u64 * work.row_bytes(work.from) as u64;
+                    match converter.convert(work, rows) {
+                        Ok(()) => {
+                            let done = done.fetch_add(bytes, Relaxed) + bytes;
+                            (control.progress)(Progress { done, total });
+                            peak.sample();
+                        }
+                        Err(error) => {
+                            // Chunks are handed out in order: every earlier one still ends, and can take this place.
+                            stop.store(true, Relaxed);
+                            let mut first = failure.lock().expect("no panic while locked");
+                            if first.as_ref().is_none_or(|(earlier, _)| number < *earlier) {
+                                *first = Some((number, error));
+                            }
+                        }
+                    }
+                },
+            );
+        });
+        failure.into_inner().expect("no panic while locked").map_or(Ok(()), |(_, error)| Err(error))
+    }
+}

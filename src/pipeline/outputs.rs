@@ -1,0 +1,81 @@
+//! The files of all outputs: checked before the start, written beside their names, committed together.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use weightmill_formats::output::{check_target, free_space};
+use weightmill_formats::{OutputFile, Source};
+
+use super::Error;
+use crate::plan::{Part, Plan};
+
+/// Checks that every output may be written and that there is room for all of them.
+///
+/// # Errors
+/// If an output exists and `force` is not set, if an output is one of the inputs, or if the disk is too small.
+pub fn check(plan: &Plan, source: &dyn Source, force: bool) -> Result<(), Error> {
+    let inputs: Vec<PathBuf> = source.files().iter().filter_map(|path| path.canonicalize().ok()).collect();
+    let mut needed: BTreeMap<u64, (PathBuf, u64)> = BTreeMap::new();
+    for part in parts(plan) {
+        if part.path.canonicalize().is_ok_and(|path| inputs.contains(&path)) {
+            return Err(Error::OutputIsInput { path: part.path.clone() });
+        }
+        check_target(&part.path, force)?;
+        let folder = folder(&part.path);
+        let (_, bytes) = needed.entry(filesystem(folder)).or_insert_with(|| (folder.to_owned(), 0));
+        *bytes = bytes.saturating_add(part.bytes);
+    }
+    for (folder, needed) in needed.into_values() {
+        let available = free_space(&folder)?;
+        if available < needed {
+            return Err(Error::NoSpace { folder, needed, available });
+        }
+    }
+    Ok(())
+}
+
+/// Creates all files, with their headers.
+pub(super) fn create(plan: &Plan, force: bool) -> Result<Vec<OutputFile>, Error> {
+    let mut files = Vec::new();
+    for part in parts(plan) {
+        let file = OutputFile::create(&part.path, part.bytes, force)?;
+        file.write_all_at(&part.header, 0)?;
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// Puts everything on the disk, then gives every file its name.
+pub(super) fn commit(files: Vec<OutputFile>) -> Result<(), Error> {
+    let mut finished = Vec::new();
+    for file in files {
+        let path = file.target().to_owned();
+        match file.commit() {
+            Ok(()) => finished.push(path),
+            Err(error) if finished.is_empty() => return Err(error.into()),
+            Err(source) => return Err(Error::PartlyCommitted { finished, source }),
+        }
+    }
+    Ok(())
+}
+
+fn parts(plan: &Plan) -> impl Iterator<Item = &Part> {
+    plan.outputs.iter().flat_map(|output| &output.parts)
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A number that folders on one file system share.
+#[cfg(unix)]
+fn filesystem(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    folder.metadata().map_or(0, |metadata| metadata.dev())
+}
+
+/// Elsewhere all outputs are taken to share one file system, which asks for too much rather than too little.
+#[cfg(not(unix))]
+fn filesystem(_folder: &Path) -> u64 {
+    0
+}

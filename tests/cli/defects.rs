@@ -1,0 +1,64 @@
+//! Weights that cannot be right end the run with their place, and leave nothing behind.
+
+use crate::support::{Tiny, folder, names, quantize, stderr};
+
+/// Runs on a file with this model; returns standard error.
+fn refused(tiny: &Tiny, arguments: &[&str]) -> String {
+    let dir = folder();
+    let input = tiny.write(&dir.path().join("tiny.gguf"));
+    let output = quantize().arg(&input).args(arguments).arg("-o").arg(dir.path().join("out/")).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let left = dir.path().join("out");
+    assert!(!left.exists() || names(&left).is_empty(), "{:?}", names(&left));
+    stderr(&output)
+}
+
+#[test]
+fn a_weight_that_is_not_finite_is_named() {
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let message = refused(&Tiny::new().set("blk.1.ffn_up.weight", 291, 17, value), &["--q4k", "--q8"]);
+        for part in ["tiny.gguf", "blk.1.ffn_up.weight", "row 291", "column 17"] {
+            assert!(message.contains(part), "{part} is not in {message}");
+        }
+    }
+}
+
+#[test]
+fn copied_tensors_are_checked_too() {
+    let message = refused(&Tiny::new().set("output_norm.weight", 0, 9, f32::NAN), &["--q4k"]);
+    assert!(message.contains("output_norm.weight"), "{message}");
+    let message = refused(&Tiny::new().set("blk.0.ffn_up.weight", 5, 255, f32::INFINITY), &["-t", "COPY"]);
+    assert!(message.contains("blk.0.ffn_up.weight") && message.contains("row 5"), "{message}");
+}
+
+#[test]
+fn of_several_defects_the_first_is_named_whatever_the_threads() {
+    let tiny = Tiny::new().set("blk.0.ffn_up.weight", 299, 0, f32::NAN).set("blk.1.attn_q.weight", 0, 0, f32::NAN);
+    for threads in ["1", "2", "7"] {
+        for _ in 0..5 {
+            let message = refused(&tiny, &["--q4k", "--threads", threads, "--max-memory", "100KB"]);
+            assert!(message.contains("blk.0.ffn_up.weight") && message.contains("row 299"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_scale_that_overflows_is_named() {
+    // 2^40 / 127 is more than 65504, the largest f16.
+    let tiny = Tiny::new().set("blk.1.attn_k.weight", 3, 70, 1.1e12);
+    let message = refused(&tiny, &["--q8"]);
+    for part in ["blk.1.attn_k.weight", "row 3", "block 2", "Q8_0"] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    let message = refused(&tiny, &["-t", "F16"]);
+    assert!(message.contains("blk.1.attn_k.weight") && message.contains("F16"), "{message}");
+}
+
+#[test]
+fn a_row_that_does_not_fit_the_memory_says_what_would() {
+    let message = refused(&Tiny::new(), &["--q8", "--threads", "2", "--max-memory", "5000"]);
+    // 512 columns, 8 bytes each, two threads
+    for part in ["ffn_down", "8192", "--max-memory"] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+}

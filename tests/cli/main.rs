@@ -1,0 +1,10 @@
+//! The real binary, run as a user runs it: every test has its own folder.
+
+mod arguments;
+mod defects;
+mod inspect;
+#[cfg(unix)]
+mod interrupt;
+mod outputs;
+mod reproducible;
+mod support;
