@@ -12,11 +12,11 @@ use weightmill::options::{self, Override, TensorType};
 
 const EXAMPLES: &str = "\
 Examples:
-  quantize llama.safetensors --q4k                        one GGUF in the current folder
-  quantize Meta-Llama-3.1-8B/ --q4k --q6k --q8 -o out/    three files from one read of the checkpoint
-  quantize model-BF16.gguf -t Q4_K_M --imatrix imatrix.gguf
-  quantize model-BF16.gguf -t Q5_K_M --dry-run            what would be written, tensor by tensor
-  quantize inspect model-Q4_K_M.gguf                      what is in a file
+  quantize llama.safetensors --q4k                       one GGUF, in the current folder
+  quantize Meta-Llama-3.1-8B/ --q4k --q6k --q8 -o out/   three files from one read
+  quantize model-BF16.gguf -t Q4_K_M --imatrix m.gguf    with an importance matrix
+  quantize model-BF16.gguf -t Q5_K_M --dry-run           what would be written
+  quantize inspect model-Q4_K_M.gguf                     what is in a file
 
 A file or folder that is named like a command is reached as ./inspect.
 Exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.";
@@ -91,7 +91,13 @@ pub(super) struct QuantizeArgs {
     #[arg(long, value_name = "FILE", help_heading = "Importance")]
     pub imatrix: Option<PathBuf>,
     /// Use the matrix only for tensors whose name contains this
-    #[arg(long, value_name = "NAME", requires = "imatrix", conflicts_with = "exclude_weights", help_heading = "Importance")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "imatrix",
+        conflicts_with = "exclude_weights",
+        help_heading = "Importance"
+    )]
     pub include_weights: Vec<String>,
     /// Do not use the matrix for tensors whose name contains this
     #[arg(long, value_name = "NAME", requires = "imatrix", help_heading = "Importance")]
@@ -121,8 +127,15 @@ pub(super) struct QuantizeArgs {
     /// Quantize tensors that are quantized already, which costs quality
     #[arg(long, help_heading = "Tensors")]
     pub allow_requantize: bool,
-    /// If rows do not fill whole blocks of a type: take the type that llama.cpp takes instead, or refuse
-    #[arg(long, value_enum, default_value = "allow", help_heading = "Tensors")]
+    /// If rows do not fill whole blocks of a type: allow the one that llama.cpp takes instead, or make it an error
+    #[arg(
+        long,
+        value_enum,
+        value_name = "allow|error",
+        default_value = "allow",
+        hide_possible_values = true,
+        help_heading = "Tensors"
+    )]
     pub fallback: FallbackArg,
 
     /// Print what would be written, and write nothing

@@ -90,6 +90,9 @@ fn types(tensors: &[TensorInfo]) -> BTreeMap<&'static str, (u64, u64)> {
 
 /// A value in one line: texts are cut and their control characters escaped, for a file may hold anything.
 fn shown(value: &Value) -> String {
+    if let Value::F32(number) = value {
+        return format!("{number:?} (f32)");
+    }
     let (kind, json) = typed(value, SHOWN_ELEMENTS);
     let element = |json: &Json| match json {
         Json::String(text) if text.chars().count() > SHOWN_CHARACTERS => {

@@ -15,7 +15,8 @@ pub(super) fn recipes(args: &QuantizeArgs) -> Result<&[&'static Recipe]> {
     let recipes = args.types.0.as_slice();
     if recipes.is_empty() {
         let names: Vec<&str> = RECIPES.iter().map(|recipe| recipe.name).collect();
-        let text = format!("no type given: say which, for example with --q4k or -t Q4_K_M\ntypes: {}", names.join(", "));
+        let text =
+            format!("no type given: say which, for example with --q4k or -t Q4_K_M\ntypes: {}", names.join(", "));
         return Err(UsageError(text).into());
     }
     for (index, recipe) in recipes.iter().enumerate() {

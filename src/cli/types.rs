@@ -22,7 +22,7 @@ impl Args for Types {
             .action(ArgAction::Append)
             .value_parser(Recipe::find)
             .help_heading(HEADING);
-        command.arg(list).args(RECIPES.iter().map(|recipe| flag(recipe)))
+        command.arg(list).args(RECIPES.iter().map(flag))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -45,7 +45,8 @@ fn flag(recipe: &'static Recipe) -> Arg {
 impl FromArgMatches for Types {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let listed = matches.get_many::<&'static Recipe>("type").into_iter().flatten().copied();
-        let mut placed: Vec<(usize, &'static Recipe)> = matches.indices_of("type").into_iter().flatten().zip(listed).collect();
+        let mut placed: Vec<(usize, &'static Recipe)> =
+            matches.indices_of("type").into_iter().flatten().zip(listed).collect();
         for recipe in RECIPES {
             if matches.value_source(recipe.name) == Some(ValueSource::CommandLine) {
                 placed.extend(matches.indices_of(recipe.name).into_iter().flatten().map(|index| (index, recipe)));

@@ -25,7 +25,9 @@ impl std::fmt::Display for Site {
 pub enum Error {
     #[error("{site}, column {column}: the weight is {value}; a model with such a weight computes nothing useful")]
     NonFinite { site: Site, column: usize, value: f32 },
-    #[error("{site}, block {block}: the weights are too large for {dtype}, whose scales end at 65504; choose BF16 or F32 for this tensor with --tensor-type")]
+    #[error(
+        "{site}, block {block}: the weights are too large for {dtype}, whose scales end at 65504; choose BF16 or F32 for this tensor with --tensor-type"
+    )]
     Overflow { site: Site, block: usize, dtype: Dtype },
     #[error("{site}, block {block}: the stored {dtype} block has a scale or weight that is not finite")]
     BadBlock { site: Site, block: usize, dtype: Dtype },

@@ -114,9 +114,14 @@ impl<'a> Work<'a> {
 
     fn add(&mut self, planned: &PlannedTensor, place: Place, importance: &'a Importance) -> Result<(), Error> {
         let PlannedTensor { via, to, .. } = *planned;
-        let importance = planned.importance.as_ref().map(|entry| importance.get(entry).expect("an entry of the matrix"));
+        let importance =
+            planned.importance.as_ref().map(|entry| importance.get(entry).expect("an entry of the matrix"));
         let expected = self.columns * (self.rows / self.rows_per_expert.max(1));
-        assert!(importance.is_none_or(|values| values.len() == expected), "{}: importance of another size", planned.name);
+        assert!(
+            importance.is_none_or(|values| values.len() == expected),
+            "{}: importance of another size",
+            planned.name
+        );
         let same = |encoding: &&mut Encoding<'_>| {
             (encoding.via, encoding.to) == (via, to)
                 && encoding.importance.map(<[f32]>::as_ptr) == importance.map(<[f32]>::as_ptr)

@@ -87,7 +87,8 @@ fn types_keep_the_order_of_the_command_line() {
     let arguments = ["--q8", "-t", "Q6_K,Q4_K_M", "--f16", "-t", "q5_k_m", "--dry-run", "--json"];
     let output = quantize().arg(&input).args(arguments).output().unwrap();
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let types: Vec<&str> = document["outputs"].as_array().unwrap().iter().map(|o| o["type"].as_str().unwrap()).collect();
+    let types: Vec<&str> =
+        document["outputs"].as_array().unwrap().iter().map(|o| o["type"].as_str().unwrap()).collect();
     assert_eq!(types, ["Q8_0", "Q6_K", "Q4_K_M", "F16", "Q5_K_M"]);
 }
 

@@ -1,6 +1,7 @@
 //! Where outputs go, what they may replace, and what is said about them.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -9,11 +10,9 @@ use crate::support::{Tiny, folder, names, quantize, sha256, stderr};
 #[test]
 fn names_come_from_the_input() {
     let dir = folder();
-    for (file, output) in [
-        ("a-BF16.gguf", "a-Q8_0.gguf"),
-        ("b-f32.gguf", "b-Q8_0.gguf"),
-        ("c.v1-Q5.gguf", "c.v1-Q5-Q8_0.gguf"),
-    ] {
+    for (file, output) in
+        [("a-BF16.gguf", "a-Q8_0.gguf"), ("b-f32.gguf", "b-Q8_0.gguf"), ("c.v1-Q5.gguf", "c.v1-Q5-Q8_0.gguf")]
+    {
         Tiny::new().write(&dir.path().join(file));
         quantize().current_dir(&dir).args([file, "--q8"]).assert().success();
         assert!(dir.path().join(output).exists(), "{file}: {:?}", names(dir.path()));
@@ -103,7 +102,8 @@ fn a_dry_run_writes_nothing_and_forecasts_the_run() {
     let input = Tiny::new().write(&dir.path().join("tiny.gguf"));
     let run = |extra: &[&str]| -> Value {
         let mut command = quantize();
-        let output = command.current_dir(&dir).arg(&input).args(["--q4k", "--q8", "--json"]).args(extra).output().unwrap();
+        let output =
+            command.current_dir(&dir).arg(&input).args(["--q4k", "--q8", "--json"]).args(extra).output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
         serde_json::from_slice(&output.stdout).expect("exactly one JSON document")
     };
@@ -138,7 +138,14 @@ fn a_dry_run_prints_every_tensor() {
 fn quiet_says_nothing_and_otherwise_only_standard_error_does() {
     let dir = folder();
     let input = Tiny::new().write(&dir.path().join("tiny.gguf"));
-    quantize().arg(&input).args(["--q8", "-q", "-o"]).arg(dir.path().join("a.gguf")).assert().success().stdout("").stderr("");
+    quantize()
+        .arg(&input)
+        .args(["--q8", "-q", "-o"])
+        .arg(dir.path().join("a.gguf"))
+        .assert()
+        .success()
+        .stdout("")
+        .stderr("");
     let loud = quantize().arg(&input).args(["--q8", "-o"]).arg(dir.path().join("b.gguf")).output().unwrap();
     assert!(loud.stdout.is_empty());
     assert!(stderr(&loud).contains("b.gguf"), "{}", stderr(&loud));
@@ -165,9 +172,9 @@ fn a_folder_that_cannot_be_written_is_an_error() {
     let closed = dir.path().join("closed");
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
-    // The superuser may write anywhere; /proc takes files from nobody.
-    let target = if fs::write(closed.join("probe"), "").is_ok() { "/proc/out.gguf".into() } else { closed.join("out.gguf") };
-    let refused = quantize().arg(&input).args(["--q8", "-o"]).arg(&target).output().unwrap();
+    // The superuser may write anywhere but into /proc.
+    let folder = if fs::write(closed.join("probe"), "").is_ok() { Path::new("/proc") } else { closed.as_path() };
+    let refused = quantize().arg(&input).args(["--q8", "-o"]).arg(folder.join("out.gguf")).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).contains("out.gguf"), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains(folder.to_str().unwrap()), "{}", stderr(&refused));
 }
