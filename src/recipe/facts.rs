@@ -39,7 +39,7 @@ impl Facts {
         // Blocks that only predict further tokens do not count for the size of the model.
         let own_blocks = blocks.saturating_sub(number("nextn_predict_layers").unwrap_or(0));
         let listed = SEVENTY_B.iter().find(|&&(name, layers, _)| name == architecture && layers == own_blocks);
-        let seventy_b = listed.is_some_and(|&(_, _, grouped)| !grouped || (heads != key_heads && experts != 8));
+        let seventy_b = listed.is_some_and(|&(_, _, grouped)| !grouped || heads != key_heads);
         Facts {
             architecture: architecture.to_owned(),
             layers: usize::try_from(layer_count(architecture, blocks, number("num_loops"))).unwrap_or(usize::MAX),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the goldens of tests/recipes.rs: what llama.cpp's llama_model_quantize does with tiny models.
+"""Makes the goldens of tests/plan/recipes.rs: what llama.cpp's llama_model_quantize does with tiny models.
 
     ORACLE=<folder of ggml.py> ORACLE_HOME=<installed oracle> python make.py [NAME...]
 
@@ -8,9 +8,10 @@ shapes and metadata. NAME.txt describes the model, then lists what became of it,
 
     kv KEY TYPE VALUE                    metadata, in the order of the file
     tensor TYPE SHAPE NAME [BLOCKS]      SHAPE row-major; `*` in NAME stands for each of BLOCKS
+    split N                              the model lies in several files of N tensors
     case TYPE [OPTIONS]                  as on the command line of llama-quantize, but `--imatrix` stands for a matrix
                                          with a value for every column of every tensor inside blocks
-      header SHA256 BYTES                everything before the first tensor, and the size of the whole file
+      header SHA256 BYTES                everything before the first tensor, and the size of the whole file; one line per file
       TYPE NAME [BLOCKS]                 types of the quantized tensors; 1-dimensional ones are left out
 """
 import ctypes as C, hashlib, os, pathlib, re, sys, tempfile
@@ -45,8 +46,8 @@ class Override(C.Structure):
 class Model:
     """Metadata and tensors of a tiny GGUF file. Blocks have the tensors `block`; `kv` are keys of the architecture."""
 
-    def __init__(self, arch, blocks, kv, outside, block, dtype="F16", cases=None):
-        self.arch, self.cases = arch, SOME if cases is None else cases
+    def __init__(self, arch, blocks, kv, outside, block, dtype="F16", cases=None, split=0):
+        self.arch, self.split, self.cases = arch, split, SOME if cases is None else cases
         common = {"context_length": 512, "embedding_length": 256, "block_count": blocks, "feed_forward_length": 512,
                   "attention.layer_norm_rms_epsilon": 1e-5, "attention.layer_norm_epsilon": 1e-5} | kv
         ftype = {"F32": 0, "F16": 1, "BF16": 32}[dtype]
@@ -101,6 +102,7 @@ ODD_NAMES = [
     "blk.0.ffn_gate_tid2eid.weight", "blk.0.attn_qkv.weight", "blk.1.attn_kv_b.weight", "blk.1.attn_kv_a_mqa.weight",
     "blk.0.attn_q_a.weight", "blk.10.attn_q.weight", "blk.9.attn_q.weight", "blk.2.attn_v.bias2", "cls.weight", "cls.output.weight",
     "dec.blk.0.cross_attn_v.weight", "enc.blk.0.ffn_down.weight", "rope_freqs.weight", "weight", "output_weight", "hc_a.weight",
+    "blk.5.attn_q.weight",
 ]
 
 MODELS = {
@@ -136,7 +138,7 @@ MODELS = {
                                                      "e.weight": [1, 2, 256], "f.weight": [1, 1, 1, 1]}, BLOCK,
                     cases=["Q4_K_M", "Q8_0", "F16", "COPY"]),
     "names": Model("llama", 11, HEADS(4, 4), {name: [2, 256] for name in ODD_NAMES}, {},
-                   cases=["Q4_K_M", "Q2_K", "Q3_K_L", "Q8_0", "F16", "Q4_K_M --token-embedding-type q5_1",
+                   cases=["Q4_K_M", "Q2_K", "Q3_K_L", "Q8_0", "F16", "Q4_K_M --prune-layers 9", "Q4_K_M --token-embedding-type q5_1",
                           "Q4_K_M --token-embedding-type q5_1 --tensor-type per_layer_token=q8_0",
                           "F16 --token-embedding-type q5_1 --tensor-type per_layer_token=q8_0"]),
     "nanbeige": Model("nanbeige", 8, HEADS(4, 2) | {"num_loops": 2}, OUTSIDE, BLOCK, cases=["Q2_K_S --imatrix", "Q4_K_S", "Q4_K_M", "Q3_K_M"]),
@@ -145,13 +147,17 @@ MODELS = {
     "mamba": Model("mamba", 8, {"ssm.conv_kernel": 4, "ssm.inner_size": 512, "ssm.state_size": 16, "ssm.time_step_rank": 16}, TIED,
                    {"ssm_in.weight": [4, 256], "ssm_conv1d.weight": [2, 4], "ssm_x.weight": [3, 512], "ssm_out.weight": [2, 512],
                     "ssm_a": [2, 16], "ssm_d": [2]}, cases=["Q4_K_M", "Q2_K", "F16"]),
+    "split": Model("llama", 12, HEADS(8, 2), OUTSIDE, BLOCK, cases=["Q4_K_M", "Q4_K_M --keep-split", "COPY --keep-split", "Q3_K_M --keep-split "
+                   "--imatrix --override-kv general.name=str:parts"], split=50),
+    "unsplit": Model("llama", 2, HEADS(8, 2), OUTSIDE, BLOCK, cases=["Q4_K_M --keep-split"]),
     "predicting": Model("llama", 81, HEADS(8, 1) | {"nextn_predict_layers": 1}, OUTSIDE, {"attn_v.weight": [2, 256], "ffn_down.weight": [2, 256]},
                         cases=["Q3_K_M", "Q4_K_M"]),
 }
 
 
 def write(model, path):
-    w = gguf.GGUFWriter(path, model.arch)
+    """Returns the path of the file, or of its first part."""
+    w = gguf.GGUFWriter(path, model.arch, split_max_tensors=model.split)
     add = {"str": w.add_string, "u32": w.add_uint32, "f32": w.add_float32, "u32s": lambda k, v: w.add_array(k, v)}
     for key, kind, value in model.kv:
         if key != "general.architecture":
@@ -165,6 +171,7 @@ def write(model, path):
         else:
             w.add_tensor(name, data)
     w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()
+    return next(iter(sorted(path.parent.glob("in*.gguf"))))
 
 
 def quantize(model, src, dst, case):
@@ -176,10 +183,11 @@ def quantize(model, src, dst, case):
     p, words, keep = lib.llama_model_quantize_default_params(), case.split(), []
     p.nthread, p.only_copy = 1, words[0] == "COPY"
     p.ftype = 0 if words[0] == "COPY" else ggml.FTYPES[words[0]]
-    tensor_types, overrides, words = [], [], words[1:]
+    tensor_types, overrides, added, words = [], [], [], words[1:]
     while words:
         option = words.pop(0)
         if option == "--pure": p.pure = True
+        elif option == "--keep-split": p.keep_split = True
         elif option == "--leave-output-tensor": p.quantize_output = False
         elif option == "--output-tensor-type": p.output_type = g.ids[words.pop(0)]
         elif option == "--token-embedding-type": p.embedding_type = g.ids[words.pop(0)]
@@ -199,15 +207,15 @@ def quantize(model, src, dst, case):
                 arr[k] = ggml.Importance(name.encode(), ones.ctypes.data, size)
             p.imatrix = arr
             # What tools/quantize/quantize.cpp adds for a matrix in a file of this name, of one text and 10 chunks.
-            overrides += [["quantize.imatrix.file", "str:tiny.gguf"], ["quantize.imatrix.dataset", "str:text.txt"],
-                          ["quantize.imatrix.entries_count", f"int:{len(entries)}"], ["quantize.imatrix.chunks_count", "int:10"]]
+            added = [["quantize.imatrix.file", "str:tiny.gguf"], ["quantize.imatrix.dataset", "str:text.txt"],
+                     ["quantize.imatrix.entries_count", f"int:{len(entries)}"], ["quantize.imatrix.chunks_count", "int:10"]]
         else: raise SystemExit(option)
     if tensor_types:
         p.tt_overrides = (ggml.Overrides * (len(tensor_types) + 1))(
             *[ggml.Overrides(pattern.lower().encode(), g.ids[t]) for pattern, t in tensor_types])
-    if overrides:
-        arr = (Override * (len(overrides) + 1))()
-        for k, (key, value) in enumerate(overrides):
+    if overrides + added:
+        arr = (Override * (len(overrides + added) + 1))()
+        for k, (key, value) in enumerate(overrides + added):
             kind, text = value.split(":", 1)
             arr[k].tag, arr[k].key = ["int", "float", "bool", "str"].index(kind), key.encode()
             if kind == "int": arr[k].value.i = int(text)
@@ -216,8 +224,10 @@ def quantize(model, src, dst, case):
             else: arr[k].value.s = text.encode()
         p.kv_overrides = C.cast(arr, C.c_void_p)
         keep.append(arr)
-    if lib.llama_model_quantize(str(src).encode(), str(dst).encode(), C.byref(p)):
+    # With --keep-split the library wants the path without its ending, and adds the numbers of the parts.
+    if lib.llama_model_quantize(str(src).encode(), str(dst.with_suffix("") if p.keep_split else dst).encode(), C.byref(p)):
         raise SystemExit(f"{case}: llama_model_quantize failed")
+    return sorted(dst.parent.glob("out*.gguf"))
 
 
 def ranges(numbers):
@@ -229,12 +239,13 @@ def ranges(numbers):
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
-def result(path):
-    reader = gguf.GGUFReader(path)
-    begin = reader.data_offset
-    yield f"  header {hashlib.sha256(path.read_bytes()[:begin]).hexdigest()} {path.stat().st_size}"
+def result(paths):
+    readers = [gguf.GGUFReader(path) for path in paths]
+    for path, reader in zip(paths, readers):
+        yield f"  header {hashlib.sha256(path.read_bytes()[:reader.data_offset]).hexdigest()} {path.stat().st_size}"
+        path.unlink()
     groups = {}
-    for t in reader.tensors:
+    for t in (t for reader in readers for t in reader.tensors):
         if len(t.shape) > 1:
             m = re.match(r"blk\.(\d+)\.(.*)", t.name)
             groups.setdefault((f"blk.*.{m[2]}" if m else t.name, t.tensor_type.name), []).append(int(m[1]) if m else None)
@@ -250,12 +261,13 @@ def main():
             lines.append(f"kv {key} {kind} {','.join(map(str, value)) if isinstance(value, list) else value}")
         for dtype, shape, tensor, blocks in model.tensors:
             lines.append(f"tensor {dtype} {'x'.join(map(str, shape))} {tensor}" + ("" if blocks is None else f" {ranges(blocks)}"))
+        if model.split:
+            lines.append(f"split {model.split}")
         with tempfile.TemporaryDirectory() as tmp:
             src, dst = pathlib.Path(tmp) / "in.gguf", pathlib.Path(tmp) / "out.gguf"
-            write(model, src)
+            src = write(model, src)
             for case in model.cases:
-                quantize(model, src, dst, case)
-                lines += [f"case {case}"] + list(result(dst))
+                lines += [f"case {case}"] + list(result(quantize(model, src, dst, case)))
         (here / f"{name}.txt").write_text("\n".join(lines) + "\n")
 
 

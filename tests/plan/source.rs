@@ -1,51 +1,62 @@
-//! A GGUF file that exists only as its table of tensors: planning looks at nothing else.
+//! A model file that exists only as its table of tensors: planning looks at nothing else.
 
 use std::ops::Range;
 use std::path::Path;
 
 use weightmill::model::{Model, ModelTensor, RowOrder, TensorData};
-use weightmill::plan::ImportanceSummary;
+use weightmill::options::Request;
+use weightmill::plan::{ImportanceSummary, Input, Plan, PlanError, plan};
 use weightmill_formats::{Metadata, Source, TensorInfo};
 
-use super::golden::Golden;
+use crate::golden::Golden;
 
 pub struct Tensors {
-    metadata: Metadata,
-    tensors: Vec<TensorInfo>,
+    pub format: &'static str,
+    pub metadata: Metadata,
+    pub tensors: Vec<TensorInfo>,
 }
 
 impl Tensors {
     pub fn of(golden: &Golden) -> Self {
         let mut offset = 0;
-        let tensors = golden.tensors.iter().map(|tensor| {
+        let tensors = golden.tensors.iter().enumerate().map(|(index, tensor)| {
+            let file = golden.split.map_or(0, |count| index / count);
             let bytes = tensor.dtype.byte_size(tensor.shape.iter().product()).expect("whole blocks");
             let info = TensorInfo {
                 name: tensor.name.clone(),
                 shape: tensor.shape.clone(),
                 dtype: tensor.dtype,
-                file: 0,
+                file,
                 offset,
                 bytes,
             };
             offset += bytes;
             info
         });
-        Tensors { tensors: tensors.collect(), metadata: golden.metadata.clone() }
+        let tensors: Vec<TensorInfo> = tensors.collect();
+        let mut metadata = golden.metadata.clone();
+        if golden.split.is_some() {
+            metadata.set("split.no", 0u16);
+            metadata.set("split.count", tensors.last().map_or(0, |last| last.file as u16 + 1));
+            metadata.set("split.tensors.count", tensors.len() as i32);
+        }
+        Tensors { format: "gguf", metadata, tensors }
     }
 
-    pub fn model(&self, golden: &Golden) -> Model {
+    pub fn plan(&self, importance: Option<&ImportanceSummary>, request: &Request) -> Result<Plan, PlanError> {
         let tensors = self.tensors.iter().enumerate().map(|(index, tensor)| ModelTensor {
             name: tensor.name.clone(),
             shape: tensor.shape.clone(),
             dtype: tensor.dtype,
             data: TensorData::Stored { index, rows: RowOrder::Stored },
         });
-        Model {
-            architecture: golden.metadata.string("general.architecture").expect("architecture").to_owned(),
+        let model = Model {
+            architecture: self.metadata.string("general.architecture").expect("architecture").to_owned(),
             metadata: self.metadata.clone(),
             tensors: tensors.collect(),
             notes: Vec::new(),
-        }
+        };
+        plan(&Input { path: Path::new("in.gguf"), source: self, model: &model, importance }, request)
     }
 
     /// The matrix that `make.py` gives to llama.cpp.
@@ -66,7 +77,7 @@ impl Tensors {
 
 impl Source for Tensors {
     fn format(&self) -> &'static str {
-        "gguf"
+        self.format
     }
 
     fn files(&self) -> Vec<&Path> {

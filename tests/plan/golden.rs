@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
-use weightmill::options::{Output, Request, parse_dtype, parse_layers};
+use weightmill::options::{Output, Request, Split, parse_dtype, parse_layers};
 use weightmill::recipe::Recipe;
 use weightmill_formats::{Metadata, Value};
 use weightmill_kernels::Dtype;
@@ -15,6 +15,8 @@ pub struct Golden {
     pub name: String,
     pub metadata: Metadata,
     pub tensors: Vec<Tensor>,
+    /// Tensors per file, if the model lies in several.
+    pub split: Option<usize>,
     pub cases: Vec<Case>,
 }
 
@@ -31,10 +33,8 @@ pub struct Case {
     pub recipe: &'static Recipe,
     pub options: Vec<String>,
     pub importance: bool,
-    /// SHA-256 of everything before the first tensor.
-    pub header: String,
-    /// Size of the file.
-    pub bytes: u64,
+    /// SHA-256 of everything before the first tensor and size, for every file.
+    pub files: Vec<(String, u64)>,
     /// Types of tensors of more than one dimension, by name.
     pub types: BTreeMap<String, String>,
 }
@@ -49,9 +49,15 @@ impl Golden {
         files.iter().map(|path| Golden::read(path)).collect()
     }
 
+    /// The model of one golden.
+    pub fn named(name: &str) -> Golden {
+        Golden::all().into_iter().find(|golden| golden.name == name).expect("a golden of this name")
+    }
+
     fn read(path: &Path) -> Golden {
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        let mut golden = Golden { name, metadata: Metadata::new(), tensors: Vec::new(), cases: Vec::new() };
+        let mut golden =
+            Golden { name, metadata: Metadata::new(), tensors: Vec::new(), split: None, cases: Vec::new() };
         for line in fs::read_to_string(path).expect("text").lines() {
             golden.line(line);
         }
@@ -69,18 +75,18 @@ impl Golden {
                 let names = expand(name, blocks);
                 self.tensors.extend(names.into_iter().map(|name| Tensor { name, shape: shape.clone(), dtype }));
             }
+            ["split", count] => self.split = Some(count.parse().expect("number")),
             ["case", recipe, options @ ..] => self.cases.push(Case {
                 line: line.to_owned(),
                 recipe: Recipe::find(recipe).expect("recipe"),
                 options: options.iter().filter(|option| **option != "--imatrix").map(|&word| word.to_owned()).collect(),
                 importance: options.contains(&"--imatrix"),
-                header: String::new(),
-                bytes: 0,
+                files: Vec::new(),
                 types: BTreeMap::new(),
             }),
             ["", "", "header", header, bytes] => {
-                let case = self.cases.last_mut().expect("a case");
-                (case.header, case.bytes) = (header.to_string(), bytes.parse().expect("size"));
+                let file = (header.to_string(), bytes.parse().expect("size"));
+                self.cases.last_mut().expect("a case").files.push(file);
             }
             ["", "", dtype, name, blocks @ ..] => {
                 let types = expand(name, blocks).into_iter().map(|name| (name, dtype.to_string()));
@@ -99,6 +105,7 @@ impl Case {
         while let Some(option) = words.next() {
             let mut value = || words.next().expect("a value");
             match option {
+                "--keep-split" => request.split = Split::AsInput,
                 "--pure" => request.types.pure = true,
                 "--leave-output-tensor" => request.types.leave_output_tensor = true,
                 "--output-tensor-type" => request.types.output_tensor = Some(parse_dtype(value()).expect("type")),
