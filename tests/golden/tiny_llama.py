@@ -117,6 +117,12 @@ def main():
                 digest(quantized(bf16, "Q4_K_M", tensor_types=["attn_v=q8_0", "blk\\.1\\.ffn=q5_1"])),
         }
 
+        q8_0 = tmp / "q8_0.gguf"
+        q8_0.write_bytes(quantized(bf16, "Q8_0"))
+        golden["gguf"] = {"-t " + name: digest(quantized(bf16, name)) for name in ("F32", "F16", "BF16")}
+        golden["gguf"]["-t COPY"] = digest(quantized(bf16, "Q8_0", copy=True))
+        golden["requantized"] = {"-t Q4_K_M --allow-requantize": digest(quantized(q8_0, "Q4_K_M"))}
+
         golden["tied"], golden["f16"], golden["f32"] = {}, {}, {}
         (tmp / "variants").mkdir()
         for variant, options, outtype in (("tied", ["--tied"], "bf16"), ("f16", ["--dtype", "F16"], "f16"), ("f32", ["--dtype", "F32"], "f32")):
