@@ -298,6 +298,34 @@ pub enum Kind {
         /// What is missing.
         what: &'static str,
     },
+    /// Metadata that say something else than the tensors or tokens.
+    #[error("the metadata declare {declared} {what}, there are {found}")]
+    Declared {
+        /// Plural of what is counted.
+        what: &'static str,
+        /// Number by the metadata.
+        declared: u64,
+        /// Number that is there.
+        found: u64,
+    },
+    /// A declared number above a limit.
+    #[error("{what} is {found}; the limit is {limit}")]
+    Limit {
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Rows that the heads cannot share.
+    #[error("{rows} rows do not divide among {heads} heads")]
+    Heads {
+        /// Rows of the tensor.
+        rows: u64,
+        /// Heads by the metadata.
+        heads: u64,
+    },
     /// The output exists already.
     #[error("exists already")]
     Exists,

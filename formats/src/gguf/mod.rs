@@ -3,6 +3,7 @@
 //! Versions 2 and 3 are read, which differ in nothing but the number; version 3 is written. Facts: `gguf.h`,
 //! `gguf.cpp` and `docs/gguf.md` of ggml.
 
+mod declared;
 mod layout;
 mod read;
 mod split;
@@ -13,6 +14,7 @@ use weightmill_kernels::Dtype;
 use crate::error::{Error, Item, Kind, Result};
 use crate::{Metadata, Value};
 
+pub use declared::{MAX_EXPERTS, MAX_LAYERS, check_declared};
 pub use layout::{layout, layout_split, trimmed};
 pub use read::{Header, parse};
 pub use split::{PartName, open, part_name};
