@@ -98,6 +98,7 @@ impl<'a> Rope<'a> {
                     }
                 }
             }
+            ("linear" | "yarn", None) => return Err(self.error("factor", "missing")),
             ("su" | "longrope", _) => metadata.replace(key("type"), "longrope"),
             ("default" | "dynamic", _) => {}
             // becomes a tensor, see `frequency_factors`

@@ -1,6 +1,6 @@
 //! The vocabulary that transformers' AutoTokenizer assembles: the model's tokens, and the tokens added to them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
@@ -21,6 +21,9 @@ const CLASS_DEFAULTS: &[(&str, &[(&str, &str)])] = &[
 /// Keys of `tokenizer_config.json` that name one special token each.
 const NAMED: &[&str] = &["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
+/// Keys of a list of further special tokens, the newer one first.
+const ADDITIONAL: [&str; 2] = ["extra_special_tokens", "additional_special_tokens"];
+
 /// One token of the assembled vocabulary.
 #[derive(Debug)]
 pub struct Token {
@@ -37,34 +40,38 @@ pub struct Assembled {
     /// Number of tokens of the model itself.
     pub base: usize,
     /// Texts of the tokens that the configuration names as special.
-    pub named_special: Vec<String>,
+    pub named_special: HashSet<String>,
 }
 
 /// Assembles the vocabulary of `tokenizer`. No id may reach `rows`.
 pub fn assemble(files: &Files, tokenizer: &TokenizerJson, rows: u32) -> Result<Assembled, TokenizerError> {
+    let base = tokenizer.model.vocab.0.len();
     let mut builder = Builder {
         files,
         rows,
         tokens: Vec::new(),
-        ids: HashMap::with_capacity(tokenizer.model.vocab.0.len()),
-        next_added: 0,
+        ids: HashMap::with_capacity(base),
+        next_added: u32::try_from(base).unwrap_or(u32::MAX),
     };
     for (text, id) in &tokenizer.model.vocab.0 {
         builder.insert(text, *id, None)?;
     }
-    let base = tokenizer.model.vocab.0.len();
-    builder.next_added = u32::try_from(base).unwrap_or(u32::MAX);
     for token in tokenizer.added_tokens.iter().flatten() {
-        builder.add(token)?;
+        builder.add(token.clone())?;
     }
-    let empty = Map::new();
-    let mut config = files.tokenizer_config.as_ref().unwrap_or(&empty).clone();
-    for token in configured_tokens(files, &mut config)? {
-        builder.add(&token)?;
+    let mut config = files.tokenizer_config.clone().unwrap_or_default();
+    let configured = configured_tokens(files, tokenizer, &mut config)?;
+    let special = SpecialTokens::read(&config, tokenizer);
+    let named = texts(&special.named);
+    for token in configured {
+        let special = token.special || named.contains(&token.content);
+        builder.add(AddedToken { special, ..token })?;
     }
-    let named_special = named_special(&config, tokenizer);
-    for text in &named_special {
-        builder.add(&AddedToken::special(text))?;
+    let named_special = &named | &texts(&special.additional);
+    for token in special.named.into_iter().chain(special.additional) {
+        if !builder.has_added(&token.content) {
+            builder.add(token)?;
+        }
     }
     Ok(Assembled { tokens: builder.tokens, base, named_special })
 }
@@ -99,90 +106,142 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Adds a token unless it was added before; one that the model has keeps its id there.
-    fn add(&mut self, token: &AddedToken) -> Result<(), TokenizerError> {
+    fn has_added(&self, text: &str) -> bool {
+        let token = self.ids.get(text).and_then(|id| self.tokens.get(*id as usize)?.as_ref());
+        token.is_some_and(|token| token.added.is_some())
+    }
+
+    /// Adds a token, or gives one that is there new properties; it keeps its id then.
+    fn add(&mut self, token: AddedToken) -> Result<(), TokenizerError> {
         if token.content.is_empty() {
             return Ok(());
         }
         if let Some(id) = self.ids.get(&token.content) {
             if let Some(known) = &mut self.tokens[*id as usize] {
-                known.added.get_or_insert_with(|| token.clone());
+                known.added = Some(token);
             }
             return Ok(());
         }
         let id = token.id.unwrap_or(self.next_added);
-        self.insert(&token.content, id, Some(token.clone()))?;
+        self.insert(&token.content.clone(), id, Some(token))?;
         self.next_added = self.next_added.max(id.saturating_add(1));
         Ok(())
     }
 }
 
-/// Tokens of `added_tokens_decoder` by id; in folders older than that, those of `added_tokens.json`, and the names
-/// of `special_tokens_map.json` go into `config`.
-fn configured_tokens(files: &Files, config: &mut Map<String, Json>) -> Result<Vec<AddedToken>, TokenizerError> {
+/// Tokens of `added_tokens_decoder` by id. In folders older than that, those of `added_tokens.json`, and the names of
+/// `special_tokens_map.json` go into `config`.
+fn configured_tokens(
+    files: &Files,
+    tokenizer: &TokenizerJson,
+    config: &mut Map<String, Json>,
+) -> Result<Vec<AddedToken>, TokenizerError> {
+    let mut tokens: Vec<(u32, AddedToken)> = Vec::new();
     if let Some(decoder) = config.get("added_tokens_decoder") {
         let invalid = |problem: String| files.invalid(SideFile::TokenizerConfig, problem);
         let decoder = decoder.as_object().ok_or_else(|| invalid("added_tokens_decoder is no object".to_owned()))?;
-        let mut tokens = Vec::new();
         for (id, token) in decoder {
             let bad = || invalid(format!("added_tokens_decoder has the malformed entry {id:?}"));
-            let id: u32 = id.parse().map_err(|_| bad())?;
+            let id = id.parse().map_err(|_| bad())?;
             tokens.push((id, AddedToken { id: None, ..AddedToken::deserialize(token).map_err(|_| bad())? }));
         }
-        tokens.sort_by_key(|(id, _)| *id);
-        return Ok(tokens.into_iter().map(|(_, token)| token).collect());
-    }
-    if let Some(map) = files.checkpoint.json::<Map<String, Json>>(SideFile::SpecialTokensMap)? {
-        config.extend(map);
-    }
-    let Some(added) = files.checkpoint.json::<Map<String, Json>>(SideFile::AddedTokens)? else {
-        return Ok(Vec::new());
-    };
-    let mut tokens = Vec::new();
-    for (content, id) in added {
-        let id = id.as_u64().ok_or_else(|| {
-            files.invalid(SideFile::AddedTokens, format!("token {content:?} has {id} where an id is expected"))
-        })?;
-        tokens.push((id, AddedToken { id: None, content, special: false, normalized: None }));
+    } else {
+        if let Some(map) = files.checkpoint.json::<Map<String, Json>>(SideFile::SpecialTokensMap)? {
+            merge_special_tokens_map(map, config);
+        }
+        let added: Map<String, Json> = files.checkpoint.json(SideFile::AddedTokens)?.unwrap_or_default();
+        let special = SpecialTokens::read(config, tokenizer);
+        let special = &texts(&special.named) | &texts(&special.additional);
+        for (content, id) in added {
+            let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()) else {
+                let problem = format!("token {content:?} has {id} where an id is expected");
+                return Err(files.invalid(SideFile::AddedTokens, problem));
+            };
+            let special = special.contains(&content);
+            tokens.push((id, AddedToken { content, special, ..AddedToken::default() }));
+        }
+        // tokenizer.json says more about a token
+        let stated = tokenizer.added_tokens.as_deref().unwrap_or_default();
+        let texts = texts(stated);
+        tokens.retain(|(_, token)| !texts.contains(&token.content));
+        tokens.extend(stated.iter().filter_map(|token| Some((token.id?, token.clone()))));
     }
     tokens.sort_by_key(|(id, _)| *id);
-    let special = |text: &str| config.values().any(|value| content(value) == Some(text));
-    for (_, token) in &mut tokens {
-        token.special = special(&token.content);
-    }
     Ok(tokens.into_iter().map(|(_, token)| token).collect())
 }
 
-/// Texts of the special tokens: those named one by one, the class's defaults, and the additional ones.
-fn named_special(config: &Map<String, Json>, tokenizer: &TokenizerJson) -> Vec<String> {
-    let class = config.get("tokenizer_class").and_then(Json::as_str).unwrap_or("PreTrainedTokenizerFast");
-    let class = class.strip_suffix("Fast").unwrap_or(class);
-    // transformers loads a byte-level tokenizer that says it is Llama's without its class
-    let applies = class != "LlamaTokenizer" || super::llama_json::is_sentencepiece_like(tokenizer);
-    let defaults = CLASS_DEFAULTS.iter().find(|(name, _)| applies && *name == class).map_or(&[][..], |(_, d)| d);
-
-    let mut texts: Vec<&str> = Vec::new();
-    for key in NAMED {
-        let default = defaults.iter().find(|(name, _)| name == key).map(|(_, text)| *text);
-        texts.extend(match config.get(*key) {
-            Some(value) => content(value),
-            None => default,
-        });
-    }
-    let extra = ["extra_special_tokens", "additional_special_tokens"];
-    if let Some(list) = extra.iter().find_map(|key| config.get(*key).filter(|list| !is_empty(list))) {
-        match list {
-            Json::Array(items) => texts.extend(items.iter().filter_map(content)),
-            Json::Object(items) => texts.extend(items.values().filter_map(content)),
-            _ => {}
+/// Takes over the entries of `special_tokens_map.json`. A list of further tokens continues one of its own key; under
+/// the older key it counts only where there is no other.
+fn merge_special_tokens_map(map: Map<String, Json>, config: &mut Map<String, Json>) {
+    let [newer, older] = ADDITIONAL;
+    let has_list = ADDITIONAL.iter().any(|key| config.contains_key(*key));
+    for (key, value) in map {
+        match (key.as_str(), value) {
+            (key, _) if key == older && has_list => {}
+            (key, Json::Array(mut more)) if key == newer => {
+                for token in more.iter_mut().filter_map(Json::as_object_mut) {
+                    token.insert("special".to_owned(), true.into());
+                }
+                // the older key is another name for the newer one
+                let own = [newer, older].into_iter().find_map(|key| config.get(key).filter(|list| !is_empty(list)));
+                let own = own.and_then(Json::as_array).cloned().unwrap_or_default();
+                config.insert(newer.to_owned(), Json::Array([own, more].concat()));
+            }
+            (key, value) => {
+                config.insert(key.to_owned(), value);
+            }
         }
     }
-    texts.into_iter().filter(|text| !text.is_empty()).map(str::to_owned).collect()
 }
 
-/// The text of a token given as such or as an object.
-fn content(token: &Json) -> Option<&str> {
-    token.as_str().or_else(|| token["content"].as_str())
+/// The tokens that a configuration declares special.
+struct SpecialTokens {
+    /// Those with a role, as in `eos_token`, or with a name of the model's own.
+    named: Vec<AddedToken>,
+    /// The others.
+    additional: Vec<AddedToken>,
+}
+
+impl SpecialTokens {
+    fn read(config: &Map<String, Json>, tokenizer: &TokenizerJson) -> Self {
+        let class = config.get("tokenizer_class").and_then(Json::as_str).unwrap_or("PreTrainedTokenizerFast");
+        let class = class.strip_suffix("Fast").unwrap_or(class);
+        // transformers loads a byte-level tokenizer that says it is Llama's without its class
+        let applies = class != "LlamaTokenizer" || super::llama_json::is_sentencepiece_like(tokenizer);
+        let defaults = CLASS_DEFAULTS.iter().find(|(name, _)| applies && *name == class).map_or(&[][..], |(_, d)| d);
+
+        let mut named = Vec::new();
+        for key in NAMED {
+            named.extend(match config.get(*key) {
+                Some(value) => token(value),
+                None => defaults.iter().find(|(name, _)| name == key).map(|(_, text)| AddedToken::special(text)),
+            });
+        }
+        let own = config.iter().filter(|(key, _)| key.ends_with("_token") && !NAMED.contains(&key.as_str()));
+        named.extend(own.filter(|(_, value)| value.is_string()).filter_map(|(_, value)| token(value)));
+        let mut additional = Vec::new();
+        match ADDITIONAL.iter().find_map(|key| config.get(*key).filter(|list| !is_empty(list))) {
+            Some(Json::Array(items)) => additional.extend(items.iter().filter_map(token)),
+            Some(Json::Object(items)) => named.extend(items.values().filter_map(token)),
+            _ => {}
+        }
+        for token in &mut named {
+            token.special = true;
+        }
+        Self { named, additional }
+    }
+}
+
+fn texts(tokens: &[AddedToken]) -> HashSet<String> {
+    tokens.iter().map(|token| token.content.clone()).collect()
+}
+
+/// A token given by its text alone, which makes it special, or as an object.
+fn token(value: &Json) -> Option<AddedToken> {
+    match value {
+        Json::String(text) => Some(AddedToken::special(text)),
+        value => AddedToken::deserialize(value).ok(),
+    }
 }
 
 fn is_empty(list: &Json) -> bool {

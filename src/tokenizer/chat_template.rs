@@ -1,5 +1,7 @@
 //! `tokenizer.chat_template` and its named variants. Templates are carried along, never rendered.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value as Json};
 use weightmill_formats::Metadata;
 
@@ -69,7 +71,8 @@ impl ChatTemplate {
             Self::One(template) => return metadata.replace(KEY, template.as_str()),
             Self::Named(named) => named,
         };
-        let mut names: Vec<String> = Vec::new();
+        let mut names = Vec::new();
+        let mut seen = HashSet::new();
         let mut default = None;
         for (name, template) in named {
             let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
@@ -78,7 +81,7 @@ impl ChatTemplate {
                 "default" => default = Some(template),
                 _ => {
                     metadata.replace(format!("{KEY}.{name}"), template.as_str());
-                    if !names.contains(&name) {
+                    if seen.insert(name.clone()) {
                         names.push(name);
                     }
                 }

@@ -23,7 +23,7 @@ pub struct TokenizerJson {
 }
 
 /// A token beside those of the model, found in the text before the model sees it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct AddedToken {
     #[serde(default)]
     pub id: Option<u32>,
@@ -38,7 +38,7 @@ pub struct AddedToken {
 impl AddedToken {
     /// A token as the tokenizers library makes it from a bare string that is declared special.
     pub fn special(content: &str) -> Self {
-        Self { id: None, content: content.to_owned(), special: true, normalized: None }
+        Self { content: content.to_owned(), special: true, ..Self::default() }
     }
 
     pub fn is_normalized(&self) -> bool {
