@@ -51,8 +51,11 @@ pub enum Kind {
     /// No known format has these first bytes or this name.
     #[error("unknown format: neither the first bytes nor the name are those of a safetensors or GGUF file")]
     UnknownFormat,
+    /// A stand-in that Git leaves where the file itself was not fetched.
+    #[error("a Git LFS pointer, not the file itself")]
+    LfsPointer,
     /// The file does not begin as its format does.
-    #[error("begins with {found:02x?}, not with {expected}")]
+    #[error("begins with \"{}\", not with {expected}", found.escape_ascii())]
     Magic {
         /// The first bytes, up to four.
         found: Vec<u8>,
@@ -348,6 +351,7 @@ impl Kind {
         Some(match self {
             Kind::NotAFile => "name a file",
             Kind::UnknownFormat => "give a .safetensors, .safetensors.index.json or .gguf file",
+            Kind::LfsPointer => "fetch the file with git lfs pull",
             Kind::BigEndian => "convert it to little-endian with gguf_convert_endian.py",
             Kind::Version { .. } => "convert the model again with a current converter",
             Kind::Truncated { .. } | Kind::Count { .. } => "the file is incomplete or damaged: fetch it again",

@@ -18,6 +18,9 @@ use crate::error::{Error, Kind, Result};
 /// Unit of [`Map::release`]: a multiple of every page size in use (4, 16 and 64 KiB).
 const GRANULE: usize = 64 << 10;
 
+/// First bytes of what a clone without Git LFS has in place of every large file.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
 /// A whole file, mapped for reading.
 #[derive(Debug)]
 pub struct Map {
@@ -57,6 +60,9 @@ impl Map {
         let map = Map { path: path.to_owned(), file, opened, map };
         // A file cut between the two calls would be mapped beyond its end.
         map.check_unchanged()?;
+        if map.bytes().starts_with(LFS_POINTER) {
+            return Err(Error::new(Kind::LfsPointer).file(path));
+        }
         Ok(map)
     }
 

@@ -50,9 +50,7 @@ fn content_tells_the_format_whatever_the_name() {
 #[test]
 fn a_damaged_file_is_judged_by_its_name() {
     let folder = Folder::new();
-    for (name, bytes) in
-        [("a.gguf", &b"GG"[..]), ("b.GGUF", b""), ("c.gguf", b"version https://git-lfs.github.com/spec/v1")]
-    {
+    for (name, bytes) in [("a.gguf", &b"GG"[..]), ("b.GGUF", b""), ("c.gguf", b"<html>")] {
         let error = open(&folder.write(name, bytes)).err().unwrap();
         assert!(matches!(error.kind(), Kind::Magic { .. }), "{name}: {error}");
     }
@@ -60,6 +58,17 @@ fn a_damaged_file_is_judged_by_its_name() {
     assert!(matches!(error.kind(), Kind::Truncated { .. }), "{error}");
     let error = open(&folder.write("model.safetensors.index.json", b"short")).err().unwrap();
     assert!(matches!(error.kind(), Kind::Json { .. }), "{error}");
+}
+
+#[test]
+fn a_pointer_is_not_the_file() {
+    let folder = Folder::new();
+    for name in ["x.gguf", "x.safetensors", "x.safetensors.index.json"] {
+        let path = folder.write(name, b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n");
+        let error = open(&path).err().unwrap();
+        assert!(matches!(error.kind(), Kind::LfsPointer), "{error}");
+        assert!(error.to_string().contains("git lfs pull"), "{error}");
+    }
 }
 
 #[test]

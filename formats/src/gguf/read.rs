@@ -69,8 +69,8 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Header> {
     let mut names = HashSet::with_capacity(tensors);
     for _ in 0..tensors {
         let begin = cursor.at();
-        let row = read_tensor(cursor)?;
-        if !names.insert(row.info.name.clone()) {
+        let (name, row) = read_tensor(cursor)?;
+        if !names.insert(name) {
             return Err(row.fail(cursor, begin, Kind::Duplicate));
         }
         rows.push(row);
@@ -137,7 +137,7 @@ impl Row {
     }
 }
 
-fn read_tensor(cursor: &mut Cursor<'_>) -> Result<Row> {
+fn read_tensor<'a>(cursor: &mut Cursor<'a>) -> Result<(&'a str, Row)> {
     const WHAT: &str = "the tensor table";
     let begin = cursor.at();
     let name = cursor.string("a tensor name")?;
@@ -151,7 +151,7 @@ fn read_tensor(cursor: &mut Cursor<'_>) -> Result<Row> {
         let kind = Kind::Dimensions { found: count.into(), limit: MAX_DIMENSIONS as u64 };
         return Err(on_tensor(cursor.error(shape_at, kind)));
     }
-    let mut shape = Vec::with_capacity(MAX_DIMENSIONS);
+    let mut shape = Vec::with_capacity(count as usize);
     for _ in 0..count {
         shape.push(cursor.u64(WHAT).map_err(on_tensor)?);
     }
@@ -166,5 +166,5 @@ fn read_tensor(cursor: &mut Cursor<'_>) -> Result<Row> {
     let offset = cursor.u64(WHAT).map_err(on_tensor)?;
     let bytes = check_shape(&shape, dtype).map_err(|kind| on_tensor(cursor.error(shape_at, kind)))?;
     let info = TensorInfo { name: name.to_owned(), shape, dtype, file: 0, offset, bytes };
-    Ok(Row { info, offset_at })
+    Ok((name, Row { info, offset_at }))
 }
