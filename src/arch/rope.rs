@@ -146,9 +146,9 @@ impl<'a> Rope<'a> {
             }
         });
         let factors: Vec<f32> = factors.collect();
-        match factors.iter().all(|factor| factor.is_finite()) {
+        match factors.iter().all(|factor| factor.is_finite() && *factor > 0.0) {
             true => Ok(Some(factors)),
-            false => Err(self.error("factor", "the scaling yields factors that are not finite")),
+            false => Err(self.error("factor", "the scaling yields divisors that are not finite and positive")),
         }
     }
 

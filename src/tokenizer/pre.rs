@@ -72,20 +72,12 @@ pub fn name(tokenizer: &TokenizerJson) -> Result<&'static str, Unknown> {
     if let Some(row) = KNOWN.iter().find(|row| row.ignore_merges == ignore_merges && row.steps == steps) {
         return Ok(row.name);
     }
-    let structure = describe(steps.iter().map(String::as_str), ignore_merges);
-    let nearest = KNOWN
-        .iter()
-        .min_by_key(|row| distance(&structure, &describe(row.steps.iter().copied(), row.ignore_merges)))
-        .map_or("none", |row| row.name);
-    Err(Unknown { structure, nearest })
-}
-
-fn describe<'a>(steps: impl Iterator<Item = &'a str>, ignore_merges: bool) -> String {
-    let mut parts: Vec<&str> = steps.collect();
-    if ignore_merges {
-        parts.push("merges ignored for whole words");
-    }
-    parts.join("; ")
+    let found = steps.join("; ");
+    let unlike =
+        |row: &&Known| (distance(&found, &row.steps.join("; ")), usize::from(row.ignore_merges != ignore_merges));
+    let nearest = KNOWN.iter().min_by_key(unlike).map_or("none", |row| row.name);
+    let merges = if ignore_merges { "ignored for whole words" } else { "applied to all words" };
+    Err(Unknown { structure: format!("{found}; merges {merges}"), nearest })
 }
 
 fn normalizer_steps(normalizer: &Json, steps: &mut Vec<String>) {

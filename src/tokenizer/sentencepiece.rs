@@ -74,11 +74,13 @@ fn set(table: &mut TokenTable, id: u64, token: String, score: f32, kind: TokenTy
 fn pieces(files: &Files, table: &mut TokenTable) -> Result<usize, TokenizerError> {
     let invalid = |problem: String| files.invalid(SideFile::SentencePiece, problem);
     let bytes = files.checkpoint.bytes(SideFile::SentencePiece)?.unwrap_or_default();
-    let model = ModelProto::decode(bytes.as_slice()).map_err(|error| {
-        let text = bytes.iter().take(64).all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace());
-        let hint = if text { "; it looks like a tiktoken vocabulary, which is not read yet" } else { "" };
-        invalid(format!("not a SentencePiece model: {error}{hint}"))
-    })?;
+    if is_tiktoken(&bytes) {
+        return Err(invalid(
+            "a tiktoken vocabulary, which is not read yet; put its tokenizer.json in its place".to_owned(),
+        ));
+    }
+    let model = ModelProto::decode(bytes.as_slice());
+    let model = model.map_err(|error| invalid(format!("not a SentencePiece model: {error}")))?;
     if model.pieces.is_empty() {
         return Err(invalid("a SentencePiece model without pieces".to_owned()));
     }
@@ -107,6 +109,15 @@ fn pieces(files: &Files, table: &mut TokenTable) -> Result<usize, TokenizerError
         ignored += usize::from(!set(table, id, text, score, kind));
     }
     Ok(ignored)
+}
+
+/// Whether a file is what Llama 3 publishes under the same name: lines of a token in base64 and its rank.
+fn is_tiktoken(bytes: &[u8]) -> bool {
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ');
+    let base64 = |word: &[u8]| word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte));
+    let rank = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_digit);
+    words.next().is_some_and(base64) && words.next().is_some_and(rank) && words.next().is_none()
 }
 
 /// `added_tokens.json`: text and id.
