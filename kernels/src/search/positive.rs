@@ -26,23 +26,26 @@ impl<S: Simd, const N: usize> Positive<S, N> {
         // Groups without numbers worth a level go along as if their largest were 1.
         let empty = s.lt(max, s.splat(1e-15));
         let max = s.select(empty, one, max);
-        // `nearest` is not clamped the first time.
-        let error = |inverse: S::F32, clamp: bool| {
-            let scale = s.div(one, inverse);
-            let mut sum = zero;
-            for i in 0..N {
-                let level = s.nearest_i32(s.mul(inverse, x[i]));
-                let level = if clamp { s.min_i32(level, most) } else { byte(level) };
-                let difference = s.sub(x[i], s.mul(scale, s.to_f32(level)));
-                sum = s.add(sum, s.mul(s.mul(w[i], difference), difference));
-            }
-            sum
-        };
         let mut inverse = s.div(s.splat(top), max);
-        let mut best = error(inverse, false);
+        // The first levels are cut down to a byte instead of limited.
+        let mut best = error(
+            s,
+            x,
+            w,
+            inverse,
+            #[inline(always)]
+            |level| s.and_i32(level, s.splat_i32(0xff)),
+        );
         for step in [-4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0f32] {
             let tried = s.div(s.splat(0.1 * step + top), max);
-            let sum = error(tried, true);
+            let sum = error(
+                s,
+                x,
+                w,
+                tried,
+                #[inline(always)]
+                |level| s.min_i32(level, most),
+            );
             let better = s.lt(sum, best);
             best = s.select(better, sum, best);
             inverse = s.select(better, tried, inverse);
@@ -83,9 +86,28 @@ impl<S: Simd, const N: usize> Positive<S, N> {
             }
         }
         let scale = s.select(s.gt(sum_l2, zero), s.div(sum_lx, sum_l2), zero);
-        Positive {
-            scale: s.select(empty, zero, scale),
-            levels: levels.map(|level| s.select_i32(empty, s.splat_i32(0), level)),
+        for level in &mut levels {
+            *level = s.select_i32(empty, s.splat_i32(0), *level);
         }
+        Positive { scale: s.select(empty, zero, scale), levels }
     }
+}
+
+/// The weighted sum of squared differences.
+#[inline(always)]
+fn error<S: Simd, const N: usize>(
+    s: S,
+    x: &[S::F32; N],
+    w: &[S::F32; N],
+    inverse: S::F32,
+    limit: impl Fn(S::I32) -> S::I32,
+) -> S::F32 {
+    let scale = s.div(s.splat(1.0), inverse);
+    let mut sum = s.splat(0.0);
+    for i in 0..N {
+        let level = limit(s.nearest_i32(s.mul(inverse, x[i])));
+        let difference = s.sub(x[i], s.mul(scale, s.to_f32(level)));
+        sum = s.add(sum, s.mul(s.mul(w[i], difference), difference));
+    }
+    sum
 }

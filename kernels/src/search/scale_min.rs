@@ -132,31 +132,25 @@ impl ScaleMin {
         w: &[S::F32; N],
         levels: &mut [S::F32; N],
     ) -> [S::F32; 3] {
-        let scaled = |x| s.mul(inverse, s.sub(x, min));
         // Rounding is monotonic, so all elements lie where the extremes do. Denormal ranges have infinite inverses.
         let limit = s.splat(4_194_304.0);
-        let within = |x| s.lt(s.abs(scaled(x)), limit);
+        let lowest = s.lt(s.abs(scaled(s, lowest, min, inverse)), limit);
+        let highest = s.lt(s.abs(scaled(s, highest, min, inverse)), limit);
         let top = s.splat(self.max_level);
         let mut sums = [s.splat(0.0); 3];
-        let mut add = |level, x, w| {
-            let wl = s.mul(w, level);
-            sums[0] = s.add(sums[0], wl);
-            sums[1] = s.add(sums[1], s.mul(wl, level));
-            sums[2] = s.add(sums[2], s.mul(wl, x));
-        };
-        if s.all(s.and(within(lowest), within(highest))) {
+        if s.all(s.and(lowest, highest)) {
             // Floats that are not negative are ordered as their bits are, and integer units are less busy.
             let (zero, top) = (s.splat_i32(0), s.to_bits(top));
             for i in 0..N {
-                let level = s.to_bits(s.round_even(scaled(x[i])));
+                let level = s.to_bits(s.round_even(scaled(s, x[i], min, inverse)));
                 levels[i] = s.from_bits(s.min_i32(s.max_i32(level, zero), top));
-                add(levels[i], x[i], w[i]);
+                sums = add(s, sums, levels[i], x[i], w[i]);
             }
         } else {
             let (zero, top) = (s.splat_i32(0), s.trunc_i32(top));
             for i in 0..N {
-                levels[i] = s.to_f32(s.max_i32(s.min_i32(s.nearest_i32(scaled(x[i])), top), zero));
-                add(levels[i], x[i], w[i]);
+                levels[i] = s.to_f32(s.max_i32(s.min_i32(s.nearest_i32(scaled(s, x[i], min, inverse)), top), zero));
+                sums = add(s, sums, levels[i], x[i], w[i]);
             }
         }
         sums
@@ -184,4 +178,16 @@ impl ScaleMin {
         }
         sum
     }
+}
+
+/// The level of `x`, not yet rounded.
+#[inline(always)]
+fn scaled<S: Simd>(s: S, x: S::F32, min: S::F32, inverse: S::F32) -> S::F32 {
+    s.mul(inverse, s.sub(x, min))
+}
+
+#[inline(always)]
+fn add<S: Simd>(s: S, sums: [S::F32; 3], level: S::F32, x: S::F32, w: S::F32) -> [S::F32; 3] {
+    let wl = s.mul(w, level);
+    [s.add(sums[0], wl), s.add(sums[1], s.mul(wl, level)), s.add(sums[2], s.mul(wl, x))]
 }

@@ -42,16 +42,26 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn transpose(self, src: &[f32], start: impl Fn(usize) -> usize, dst: &mut [__m256]) {
-        let rows: [&[f32]; N] = core::array::from_fn(|l| &src[start(l)..][..dst.len()]);
+        let mut rows = [src; N];
+        for (lane, row) in rows.iter_mut().enumerate() {
+            *row = &src[start(lane)..][..dst.len()];
+        }
         let mut tiles = dst.chunks_exact_mut(N);
-        for (tile, dst) in (&mut tiles).enumerate() {
-            let tile = rows.map(|row| self.load(&row[tile * N..]));
+        for (i, dst) in (&mut tiles).enumerate() {
+            let mut tile = [self.splat(0.0); N];
+            for (v, row) in tile.iter_mut().zip(rows) {
+                *v = self.load(&row[i * N..]);
+            }
             dst.copy_from_slice(&transpose_tile(self, tile));
         }
         let rest = tiles.into_remainder();
         let done = rows[0].len() - rest.len();
         for (i, v) in rest.iter_mut().enumerate() {
-            *v = self.load(&rows.map(|row| row[done + i]));
+            let mut lanes = [0.0; N];
+            for (x, row) in lanes.iter_mut().zip(rows) {
+                *x = row[done + i];
+            }
+            *v = self.load(&lanes);
         }
     }
 
@@ -154,19 +164,24 @@ impl Simd for Avx2 {
 
 /// The transpose of 8 rows of 8.
 #[inline(always)]
-fn transpose_tile(_proof: Avx2, r: [__m256; N]) -> [__m256; N] {
+fn transpose_tile(_proof: Avx2, mut r: [__m256; N]) -> [__m256; N] {
     // SAFETY: the token proves that the CPU has AVX; registers only.
     unsafe {
-        // Pairs of rows interleaved, then fours, then the halves exchanged.
-        let lo = |a: usize, b: usize| _mm256_unpacklo_ps(r[a], r[b]);
-        let hi = |a: usize, b: usize| _mm256_unpackhi_ps(r[a], r[b]);
-        let p = [lo(0, 1), hi(0, 1), lo(2, 3), hi(2, 3), lo(4, 5), hi(4, 5), lo(6, 7), hi(6, 7)];
-        let even = |a: usize, b: usize| _mm256_shuffle_ps::<0x44>(p[a], p[b]);
-        let odd = |a: usize, b: usize| _mm256_shuffle_ps::<0xee>(p[a], p[b]);
-        let q = [even(0, 2), odd(0, 2), even(1, 3), odd(1, 3), even(4, 6), odd(4, 6), even(5, 7), odd(5, 7)];
-        core::array::from_fn(|i| {
-            let (a, b) = (q[i % 4], q[i % 4 + 4]);
-            if i < 4 { _mm256_permute2f128_ps::<0x20>(a, b) } else { _mm256_permute2f128_ps::<0x31>(a, b) }
-        })
+        // Within each half of the registers pairs of rows are interleaved, then fours; then halves change places.
+        for i in [0, 2, 4, 6] {
+            (r[i], r[i + 1]) = (_mm256_unpacklo_ps(r[i], r[i + 1]), _mm256_unpackhi_ps(r[i], r[i + 1]));
+        }
+        let mut q = r;
+        for i in [0, 4] {
+            q[i] = _mm256_shuffle_ps::<0x44>(r[i], r[i + 2]);
+            q[i + 1] = _mm256_shuffle_ps::<0xee>(r[i], r[i + 2]);
+            q[i + 2] = _mm256_shuffle_ps::<0x44>(r[i + 1], r[i + 3]);
+            q[i + 3] = _mm256_shuffle_ps::<0xee>(r[i + 1], r[i + 3]);
+        }
+        for i in 0..4 {
+            r[i] = _mm256_permute2f128_ps::<0x20>(q[i], q[i + 4]);
+            r[i + 4] = _mm256_permute2f128_ps::<0x31>(q[i], q[i + 4]);
+        }
+        r
     }
 }

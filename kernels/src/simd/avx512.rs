@@ -48,16 +48,26 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn transpose(self, src: &[f32], start: impl Fn(usize) -> usize, dst: &mut [__m512]) {
-        let rows: [&[f32]; N] = core::array::from_fn(|l| &src[start(l)..][..dst.len()]);
+        let mut rows = [src; N];
+        for (lane, row) in rows.iter_mut().enumerate() {
+            *row = &src[start(lane)..][..dst.len()];
+        }
         let mut tiles = dst.chunks_exact_mut(N);
-        for (tile, dst) in (&mut tiles).enumerate() {
-            let tile = rows.map(|row| self.load(&row[tile * N..]));
+        for (i, dst) in (&mut tiles).enumerate() {
+            let mut tile = [self.splat(0.0); N];
+            for (v, row) in tile.iter_mut().zip(rows) {
+                *v = self.load(&row[i * N..]);
+            }
             dst.copy_from_slice(&transpose_tile(self, tile));
         }
         let rest = tiles.into_remainder();
         let done = rows[0].len() - rest.len();
         for (i, v) in rest.iter_mut().enumerate() {
-            *v = self.load(&rows.map(|row| row[done + i]));
+            let mut lanes = [0.0; N];
+            for (x, row) in lanes.iter_mut().zip(rows) {
+                *x = row[done + i];
+            }
+            *v = self.load(&lanes);
         }
     }
 
@@ -162,27 +172,30 @@ impl Simd for Avx512 {
 
 /// The transpose of 16 rows of 16.
 #[inline(always)]
-fn transpose_tile(_proof: Avx512, r: [__m512; N]) -> [__m512; N] {
+fn transpose_tile(_proof: Avx512, mut r: [__m512; N]) -> [__m512; N] {
     // SAFETY: the token proves that the CPU has AVX-512 F; registers only.
     unsafe {
-        // Within each quarter of the register: pairs of rows interleaved, then fours ...
-        let pairs = core::array::from_fn::<_, N, _>(|i| {
-            let (a, b) = (r[i / 2 * 2], r[i / 2 * 2 + 1]);
-            if i % 2 == 0 { _mm512_unpacklo_ps(a, b) } else { _mm512_unpackhi_ps(a, b) }
-        });
-        let fours = core::array::from_fn::<_, N, _>(|i| {
-            let (a, b) = (pairs[i / 4 * 4 + i % 4 / 2], pairs[i / 4 * 4 + i % 4 / 2 + 2]);
-            if i % 2 == 0 { _mm512_shuffle_ps::<0x44>(a, b) } else { _mm512_shuffle_ps::<0xee>(a, b) }
-        });
-        // ... so that fours[4 * g + c] holds columns c, c + 4, c + 8, c + 12 of rows 4 * g .. 4 * g + 4.
-        // Then a transpose of quarters.
-        let eights = core::array::from_fn::<_, N, _>(|i| {
-            let (a, b) = (fours[i / 8 * 8 + i % 4], fours[i / 8 * 8 + i % 4 + 4]);
-            if i % 8 < 4 { _mm512_shuffle_f32x4::<0x88>(a, b) } else { _mm512_shuffle_f32x4::<0xdd>(a, b) }
-        });
-        core::array::from_fn(|i| {
-            let (a, b) = (eights[i % 8], eights[i % 8 + 8]);
-            if i < 8 { _mm512_shuffle_f32x4::<0x88>(a, b) } else { _mm512_shuffle_f32x4::<0xdd>(a, b) }
-        })
+        // Within each quarter of the registers pairs of rows are interleaved, then fours ...
+        for i in [0, 2, 4, 6, 8, 10, 12, 14] {
+            (r[i], r[i + 1]) = (_mm512_unpacklo_ps(r[i], r[i + 1]), _mm512_unpackhi_ps(r[i], r[i + 1]));
+        }
+        let mut q = r;
+        for i in [0, 4, 8, 12] {
+            q[i] = _mm512_shuffle_ps::<0x44>(r[i], r[i + 2]);
+            q[i + 1] = _mm512_shuffle_ps::<0xee>(r[i], r[i + 2]);
+            q[i + 2] = _mm512_shuffle_ps::<0x44>(r[i + 1], r[i + 3]);
+            q[i + 3] = _mm512_shuffle_ps::<0xee>(r[i + 1], r[i + 3]);
+        }
+        // ... so that q[4 * g + c] holds the columns c, c + 4, c + 8, c + 12 of the rows 4 * g to 4 * g + 3. What is left
+        // is a transpose of 4 by 4 quarters.
+        for i in [0, 1, 2, 3, 8, 9, 10, 11] {
+            r[i] = _mm512_shuffle_f32x4::<0x88>(q[i], q[i + 4]);
+            r[i + 4] = _mm512_shuffle_f32x4::<0xdd>(q[i], q[i + 4]);
+        }
+        for i in 0..8 {
+            q[i] = _mm512_shuffle_f32x4::<0x88>(r[i], r[i + 8]);
+            q[i + 8] = _mm512_shuffle_f32x4::<0xdd>(r[i], r[i + 8]);
+        }
+        q
     }
 }

@@ -78,10 +78,24 @@ impl<S: Simd> Simd for Twice<S> {
         for (tile, dst) in dst.chunks_mut(TILE).enumerate() {
             let mut half = [self.0.splat(0.0); TILE];
             let half = &mut half[..dst.len()];
-            self.0.transpose(src, |l| start(l) + tile * TILE, half);
-            dst.iter_mut().zip(&*half).for_each(|(d, h)| d.0 = *h);
-            self.0.transpose(src, |l| start(S::LANES + l) + tile * TILE, half);
-            dst.iter_mut().zip(&*half).for_each(|(d, h)| d.1 = *h);
+            self.0.transpose(
+                src,
+                #[inline(always)]
+                |l| start(l) + tile * TILE,
+                half,
+            );
+            for (d, h) in dst.iter_mut().zip(&*half) {
+                d.0 = *h;
+            }
+            self.0.transpose(
+                src,
+                #[inline(always)]
+                |l| start(S::LANES + l) + tile * TILE,
+                half,
+            );
+            for (d, h) in dst.iter_mut().zip(&*half) {
+                d.1 = *h;
+            }
         }
     }
     #[inline(always)]

@@ -132,7 +132,19 @@ impl Batch<'_> {
 
 /// Four bytes as a word: lane by lane, the low byte of `bytes[i]` becomes byte `i`; the other bits must be zero.
 #[inline(always)]
-pub(crate) fn word<S: Simd>(s: S, bytes: [S::I32; 4]) -> S::I32 {
-    let [a, b, c, d] = bytes;
-    s.or_i32(s.or_i32(a, s.shl_i32::<8>(b)), s.or_i32(s.shl_i32::<16>(c), s.shl_i32::<24>(d)))
+fn word<S: Simd>(s: S, bytes: [S::I32; 4]) -> S::I32 {
+    let low = s.or_i32(bytes[0], s.shl_i32::<8>(bytes[1]));
+    let high = s.or_i32(s.shl_i32::<16>(bytes[2]), s.shl_i32::<24>(bytes[3]));
+    s.or_i32(low, high)
+}
+
+/// Bytes as words, four by four.
+#[inline(always)]
+pub(crate) fn words<S: Simd, const WORDS: usize>(s: S, bytes: &[S::I32]) -> [S::I32; WORDS] {
+    assert_eq!(bytes.len(), 4 * WORDS);
+    let mut words = [s.splat_i32(0); WORDS];
+    for (four, out) in bytes.as_chunks().0.iter().zip(&mut words) {
+        *out = word(s, *four);
+    }
+    words
 }

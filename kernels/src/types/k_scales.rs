@@ -4,7 +4,7 @@
 //! whose high 2 bits stand above the 6 bits of bytes 0 to 3 and 4 to 7.
 
 use super::affine::SubScales;
-use super::batch::word;
+use super::batch::words;
 use crate::simd::Simd;
 use core::array::from_fn;
 
@@ -12,26 +12,31 @@ use core::array::from_fn;
 #[inline(always)]
 pub(super) fn limit<S: Simd>(s: S, scales: &mut SubScales<S, 8>) {
     for levels in [&mut scales.scale.levels, &mut scales.min.levels] {
-        *levels = levels.map(|level| s.min_i32(level, s.splat_i32(63)));
+        for level in levels {
+            *level = s.min_i32(*level, s.splat_i32(63));
+        }
     }
 }
 
 /// The 12 bytes as three words.
 #[inline(always)]
 pub(super) fn pack<S: Simd>(s: S, scales: &[S::I32; 8], mins: &[S::I32; 8]) -> [S::I32; 3] {
-    let low = |v| s.and_i32(v, s.splat_i32(0x0f));
-    let high = |v| s.and_i32(s.shl_i32::<2>(v), s.splat_i32(0xc0));
-    [
-        word(s, from_fn(|j| s.or_i32(scales[j], high(scales[j + 4])))),
-        word(s, from_fn(|j| s.or_i32(mins[j], high(mins[j + 4])))),
-        word(s, from_fn(|j| s.or_i32(low(scales[j + 4]), s.shl_i32::<4>(low(mins[j + 4]))))),
-    ]
+    let mut bytes = [s.splat_i32(0); 12];
+    for j in 0..4 {
+        let low = |v| s.and_i32(v, s.splat_i32(0x0f));
+        let high = |v| s.and_i32(s.shl_i32::<2>(v), s.splat_i32(0xc0));
+        bytes[j] = s.or_i32(scales[j], high(scales[j + 4]));
+        bytes[j + 4] = s.or_i32(mins[j], high(mins[j + 4]));
+        bytes[j + 8] = s.or_i32(low(scales[j + 4]), s.shl_i32::<4>(low(mins[j + 4])));
+    }
+    words(s, &bytes)
 }
 
 /// Scale and minimum of a sub-block as they will be read: the lowest 6 bits.
 #[inline(always)]
 pub(super) fn stored<S: Simd>(s: S, scales: &SubScales<S, 8>, sub: usize) -> [S::I32; 2] {
-    [scales.scale.levels[sub], scales.min.levels[sub]].map(|v| s.and_i32(v, s.splat_i32(63)))
+    let six_bits = s.splat_i32(63);
+    [s.and_i32(scales.scale.levels[sub], six_bits), s.and_i32(scales.min.levels[sub], six_bits)]
 }
 
 /// SubScales and minima from the 12 bytes.

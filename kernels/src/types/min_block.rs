@@ -62,16 +62,20 @@ impl<B: MinBlock> Rows<'_, B> {
         let (zero, one) = (s.splat(0.0), s.splat(1.0));
         for batch in batches(self.src, self.columns, S::LANES) {
             let x = load(s, &batch);
-            let min = x.iter().fold(s.splat(f32::MAX), |min, &x| s.min(x, min));
-            let max = x.iter().fold(s.splat(f32::MIN), |max, &x| s.max(x, max));
+            let (mut min, mut max) = (s.splat(f32::MAX), s.splat(f32::MIN));
+            for &x in &x {
+                min = s.min(x, min);
+                max = s.max(x, max);
+            }
             let d = s.div(s.sub(max, min), s.splat(f32::from(B::MAX_LEVEL)));
             let inverse = s.select(s.eq(d, zero), zero, s.div(one, d));
             // The inverse of a denormal can be infinite. What does not fit ends as 0: C's conversion as x86 does it,
             // cut down to a byte.
-            let levels = x.map(|x| {
+            let mut levels = [s.splat_i32(0); LEN];
+            for (byte, &x) in levels.iter_mut().zip(&x) {
                 let level = s.trunc_i32(s.add(s.mul(s.sub(x, min), inverse), s.splat(0.5)));
-                s.min_i32(s.and_i32(level, s.splat_i32(0xff)), s.splat_i32(B::MAX_LEVEL.into()))
-            });
+                *byte = s.min_i32(s.and_i32(level, s.splat_i32(0xff)), s.splat_i32(B::MAX_LEVEL.into()));
+            }
             B::store(s, &batch, head(s, d, min), &levels, self.dst);
         }
     }
@@ -89,15 +93,25 @@ impl<B: MinBlock> Rows<'_, B> {
             for batch in batches(rows, self.columns, S::LANES) {
                 let x = load(s, &batch);
                 let mut w = [s.splat(0.0); LEN];
-                s.transpose(importance, |lane| batch.importance_start(lane), &mut w);
-                let variance: [f32; 64] =
-                    core::array::from_fn(|lane| variances[batch.block(lane) / batch.blocks_per_row]);
+                s.transpose(
+                    importance,
+                    #[inline(always)]
+                    |lane| batch.importance_start(lane),
+                    &mut w,
+                );
+                let mut variance = [0.0; 64];
+                for (lane, variance) in variance[..S::LANES].iter_mut().enumerate() {
+                    *variance = variances[batch.block(lane) / batch.blocks_per_row];
+                }
                 let variance = s.load(&variance);
                 for (w, &x) in w.iter_mut().zip(&x) {
                     *w = s.mul(*w, s.sqrt(s.add(variance, s.mul(x, x))));
                 }
                 let fit = search.search(s, &x, &w);
-                let levels = x.map(|x| fit.level(s, x));
+                let mut levels = [s.splat_i32(0); LEN];
+                for (level, &x) in levels.iter_mut().zip(&x) {
+                    *level = fit.level(s, x);
+                }
                 B::store(s, &batch, head(s, fit.scale, fit.min), &levels, dst);
             }
         }
@@ -115,7 +129,12 @@ fn batches(rows: &[f32], columns: usize, lanes: usize) -> impl Iterator<Item = B
 #[inline(always)]
 fn load<S: Simd>(s: S, batch: &Batch) -> [S::F32; LEN] {
     let mut x = [s.splat(0.0); LEN];
-    s.transpose(batch.weights, |lane| batch.start(lane), &mut x);
+    s.transpose(
+        batch.weights,
+        #[inline(always)]
+        |lane| batch.start(lane),
+        &mut x,
+    );
     x
 }
 

@@ -5,12 +5,11 @@
 //! `d` and `dmin` (f16).
 
 use super::affine::{Affine, LEN};
-use super::batch::{self, Batch, Encode, word};
+use super::batch::{self, Batch, Encode, words};
 use super::decode::{self, Decode, f16};
 use crate::Level;
 use crate::search::{Deviation, ScaleMin};
 use crate::simd::Simd;
-use core::array::from_fn;
 
 const BYTES: usize = 84;
 
@@ -39,26 +38,25 @@ impl Encode for Q2K {
     #[inline(always)]
     fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
         let scales = RULES.scales::<S, 16, 16>(s, batch);
-        let byte = |v| s.and_i32(v, s.splat_i32(0xff));
-        let stored: [S::I32; 16] =
-            from_fn(|sub| byte(s.or_i32(scales.scale.levels[sub], s.shl_i32::<4>(scales.min.levels[sub]))));
-        let mut words = [s.splat_i32(0); BYTES / 4];
-        for i in 0..4 {
-            words[i] = word(s, from_fn(|j| stored[4 * i + j]));
+        let mut stored = [s.splat_i32(0); 16];
+        for (sub, byte) in stored.iter_mut().enumerate() {
+            let min = s.shl_i32::<4>(scales.min.levels[sub]);
+            *byte = s.and_i32(s.or_i32(scales.scale.levels[sub], min), s.splat_i32(0xff));
         }
+        let mut block = [s.splat_i32(0); BYTES / 4];
+        block[..4].copy_from_slice(&words::<S, 4>(s, &stored));
         for sub in 0..16 {
-            let pair = [s.and_i32(stored[sub], s.splat_i32(15)), s.shr_i32::<4>(stored[sub])];
-            let levels: [S::I32; 16] = RULES.levels(s, batch, &scales, sub, pair);
+            let numbers = [s.and_i32(stored[sub], s.splat_i32(15)), s.shr_i32::<4>(stored[sub])];
+            let levels: [S::I32; 4] = words(s, &RULES.levels::<S, 16, 16>(s, batch, &scales, sub, numbers));
             // Sub-blocks 0 to 7 are the first half; of each pair of them the second one continues the first one's bytes.
-            let words = &mut words[4 + sub / 8 * 8 + sub % 2 * 4..][..4];
-            for i in 0..4 {
-                let four = word(s, from_fn(|j| levels[4 * i + j]));
+            let block = &mut block[4 + sub / 8 * 8 + sub % 2 * 4..][..4];
+            for (word, &levels) in block.iter_mut().zip(&levels) {
                 // The newest levels enter at the top; after four of them the first ones are at the bottom.
-                words[i] = s.or_i32(s.shr_i32::<2>(words[i]), s.shl_i32::<6>(four));
+                *word = s.or_i32(s.shr_i32::<2>(*word), s.shl_i32::<6>(levels));
             }
         }
-        words[20] = s.or_i32(scales.scale.d, s.shl_i32::<16>(scales.min.d));
-        batch.store(s, &words, dst);
+        block[20] = s.or_i32(scales.scale.d, s.shl_i32::<16>(scales.min.d));
+        batch.store(s, &block, dst);
     }
 }
 

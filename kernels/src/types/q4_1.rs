@@ -2,12 +2,11 @@
 //!
 //! Bytes of a block: `d` and `m` (f16), then 16 with levels 0 to 15 in the low halves and 16 to 31 in the high halves.
 
-use super::batch::{Batch, word};
+use super::batch::{Batch, words};
 use super::decode::{self, Decode, f16};
 use super::min_block::{self, LEN, MinBlock};
 use crate::Level;
 use crate::simd::Simd;
-use core::array::from_fn;
 
 const BYTES: usize = 20;
 
@@ -27,9 +26,12 @@ impl MinBlock for Q4_1 {
 
     #[inline(always)]
     fn store<S: Simd>(s: S, batch: &Batch, head: S::I32, levels: &[S::I32; LEN], dst: &mut [u8]) {
-        let byte = |i: usize| s.or_i32(levels[i], s.shl_i32::<4>(levels[16 + i]));
-        let four = |i: usize| word(s, from_fn(|j| byte(4 * i + j)));
-        batch.store(s, &[head, four(0), four(1), four(2), four(3)], dst);
+        let mut bytes = [head; 16];
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = s.or_i32(levels[i], s.shl_i32::<4>(levels[16 + i]));
+        }
+        let [a, b, c, d] = words(s, &bytes);
+        batch.store(s, &[head, a, b, c, d], dst);
     }
 }
 

@@ -4,13 +4,12 @@
 //! with the first one's levels in the low halves and the second one's in the high halves.
 
 use super::affine::{Affine, LEN};
-use super::batch::{self, Batch, Encode, word};
+use super::batch::{self, Batch, Encode, words};
 use super::decode::{self, Decode, f16};
 use super::k_scales;
 use crate::Level;
 use crate::search::{Deviation, ScaleMin};
 use crate::simd::Simd;
-use core::array::from_fn;
 
 const BYTES: usize = 144;
 
@@ -43,17 +42,20 @@ impl Encode for Q4K {
         if batch.importance.is_none() {
             k_scales::limit(s, &mut scales);
         }
-        let mut words = [s.splat_i32(0); BYTES / 4];
-        words[0] = s.or_i32(scales.scale.d, s.shl_i32::<16>(scales.min.d));
-        let packed = k_scales::pack(s, &scales.scale.levels, &scales.min.levels);
-        words[1..4].copy_from_slice(&packed);
-        for (pair, words) in words[4..].as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            let [low, high] = [2 * pair, 2 * pair + 1]
-                .map(|sub| RULES.levels::<S, 8, 32>(s, batch, &scales, sub, k_scales::stored(s, &scales, sub)));
-            let byte = |i| s.or_i32(low[i], s.shl_i32::<4>(high[i]));
-            *words = from_fn(|i| word(s, [byte(4 * i), byte(4 * i + 1), byte(4 * i + 2), byte(4 * i + 3)]));
+        let mut block = [s.splat_i32(0); BYTES / 4];
+        block[0] = s.or_i32(scales.scale.d, s.shl_i32::<16>(scales.min.d));
+        block[1..4].copy_from_slice(&k_scales::pack(s, &scales.scale.levels, &scales.min.levels));
+        for (pair, block) in block[4..].as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            let mut bytes =
+                RULES.levels::<S, 8, 32>(s, batch, &scales, 2 * pair, k_scales::stored(s, &scales, 2 * pair));
+            let high =
+                RULES.levels::<S, 8, 32>(s, batch, &scales, 2 * pair + 1, k_scales::stored(s, &scales, 2 * pair + 1));
+            for (byte, &high) in bytes.iter_mut().zip(&high) {
+                *byte = s.or_i32(*byte, s.shl_i32::<4>(high));
+            }
+            *block = words(s, &bytes);
         }
-        batch.store(s, &words, dst);
+        batch.store(s, &block, dst);
     }
 }
 

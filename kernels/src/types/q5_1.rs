@@ -3,12 +3,11 @@
 //! Bytes of a block: `d` and `m` (f16), a word whose bit `i` is the highest bit of level `i`, then 16 with the low four
 //! bits of levels 0 to 15 in the low halves and those of 16 to 31 in the high halves.
 
-use super::batch::{Batch, word};
+use super::batch::{Batch, words};
 use super::decode::{self, Decode, f16};
 use super::min_block::{self, LEN, MinBlock};
 use crate::Level;
 use crate::simd::Simd;
-use core::array::from_fn;
 
 const BYTES: usize = 24;
 
@@ -29,15 +28,17 @@ impl MinBlock for Q5_1 {
     #[inline(always)]
     fn store<S: Simd>(s: S, batch: &Batch, head: S::I32, levels: &[S::I32; LEN], dst: &mut [u8]) {
         // Bits enter at the top; after 32 levels the first one's is at the bottom.
-        let fifths = levels.iter().fold(s.splat_i32(0), |bits, &level| {
-            s.or_i32(s.shr_i32::<1>(bits), s.shl_i32::<31>(s.shr_i32::<4>(level)))
-        });
-        let byte = |i: usize| {
-            let low: [S::I32; 2] = [levels[i], levels[16 + i]].map(|level| s.and_i32(level, s.splat_i32(15)));
-            s.or_i32(low[0], s.shl_i32::<4>(low[1]))
-        };
-        let four = |i: usize| word(s, from_fn(|j| byte(4 * i + j)));
-        batch.store(s, &[head, fifths, four(0), four(1), four(2), four(3)], dst);
+        let mut fifths = s.splat_i32(0);
+        for &level in levels {
+            fifths = s.or_i32(s.shr_i32::<1>(fifths), s.shl_i32::<31>(s.shr_i32::<4>(level)));
+        }
+        let mut bytes = [head; 16];
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            let nibble = s.splat_i32(15);
+            *byte = s.or_i32(s.and_i32(levels[i], nibble), s.shl_i32::<4>(s.and_i32(levels[16 + i], nibble)));
+        }
+        let [a, b, c, d] = words(s, &bytes);
+        batch.store(s, &[head, fifths, a, b, c, d], dst);
     }
 }
 

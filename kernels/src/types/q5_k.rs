@@ -5,7 +5,7 @@
 //! first one's levels in the low halves and those of the second one's in the high halves.
 
 use super::affine::{Affine, LEN};
-use super::batch::{self, Batch, Encode, word};
+use super::batch::{self, Batch, Encode, words};
 use super::decode::{self, Decode, f16};
 use super::k_scales;
 use crate::Level;
@@ -41,26 +41,29 @@ impl Encode for Q5K {
         let mut scales = RULES.scales::<S, 8, 32>(s, batch);
         k_scales::limit(s, &mut scales);
 
-        let mut words = [s.splat_i32(0); BYTES / 4];
-        words[0] = s.or_i32(scales.scale.d, s.shl_i32::<16>(scales.min.d));
-        words[1..4].copy_from_slice(&k_scales::pack(s, &scales.scale.levels, &scales.min.levels));
-        let (high_bits, words_of_pairs) = words[4..].split_at_mut(8);
-        for (pair, words) in words_of_pairs.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            let [low, high] = [2 * pair, 2 * pair + 1]
-                .map(|sub| RULES.levels::<S, 8, 32>(s, batch, &scales, sub, k_scales::stored(s, &scales, sub)));
+        let mut block = [s.splat_i32(0); BYTES / 4];
+        block[0] = s.or_i32(scales.scale.d, s.shl_i32::<16>(scales.min.d));
+        block[1..4].copy_from_slice(&k_scales::pack(s, &scales.scale.levels, &scales.min.levels));
+        let (high_bits, pairs) = block[4..].split_at_mut(8);
+        for (pair, block) in pairs.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            let low: [S::I32; 8] = words(
+                s,
+                &RULES.levels::<S, 8, 32>(s, batch, &scales, 2 * pair, k_scales::stored(s, &scales, 2 * pair)),
+            );
+            let high: [S::I32; 8] = words(
+                s,
+                &RULES.levels::<S, 8, 32>(s, batch, &scales, 2 * pair + 1, k_scales::stored(s, &scales, 2 * pair + 1)),
+            );
+            let (nibbles, fifths) = (s.splat_i32(0x0f0f_0f0f), s.splat_i32(0x1010_1010));
             for i in 0..8 {
-                let four = |levels: &[S::I32; 32]| {
-                    word(s, [levels[4 * i], levels[4 * i + 1], levels[4 * i + 2], levels[4 * i + 3]])
-                };
-                let (low, high) = (four(&low), four(&high));
-                let (nibbles, fifths) = (s.splat_i32(0x0f0f_0f0f), s.splat_i32(0x1010_1010));
-                words[i] = s.or_i32(s.and_i32(low, nibbles), s.shl_i32::<4>(s.and_i32(high, nibbles)));
+                block[i] = s.or_i32(s.and_i32(low[i], nibbles), s.shl_i32::<4>(s.and_i32(high[i], nibbles)));
                 // The newest pair's bits enter at the top; after four pairs the first one's are at the bottom.
-                let bits = s.or_i32(s.shl_i32::<2>(s.and_i32(low, fifths)), s.shl_i32::<3>(s.and_i32(high, fifths)));
-                high_bits[i] = s.or_i32(s.shr_i32::<2>(high_bits[i]), bits);
+                let low = s.shl_i32::<2>(s.and_i32(low[i], fifths));
+                let high = s.shl_i32::<3>(s.and_i32(high[i], fifths));
+                high_bits[i] = s.or_i32(s.shr_i32::<2>(high_bits[i]), s.or_i32(low, high));
             }
         }
-        batch.store(s, &words, dst);
+        batch.store(s, &block, dst);
     }
 }
 

@@ -34,8 +34,11 @@ impl Kernel for Quantize<'_> {
         for (src, dst) in self.src.chunks(S::LANES).zip(self.dst.chunks_mut(S::LANES)) {
             let mut max = [0.0; 64];
             for (max, block) in max.iter_mut().zip(src) {
-                let vectors = block.chunks_exact(S::LANES).map(|x| s.abs(s.load(x)));
-                *max = s.reduce_max(vectors.fold(s.splat(0.0), |max, x| s.max(max, x)));
+                let mut lanes = s.splat(0.0);
+                for x in block.chunks_exact(S::LANES) {
+                    lanes = s.max(lanes, s.abs(s.load(x)));
+                }
+                *max = s.reduce_max(lanes);
             }
             let (zero, one) = (s.splat(0.0), s.splat(1.0));
             let d = s.div(s.load(&max), s.splat(127.0));
