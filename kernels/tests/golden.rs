@@ -7,6 +7,8 @@ mod common;
 use common::{Case, TYPES, cases};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use weightmill_kernels::{Dtype, Level, dequantize, quantize, validate};
 
 /// The first 64 bits of the SHA-256, as in `make.py`.
@@ -42,26 +44,46 @@ fn the_inputs_are_those_that_the_reference_saw() {
 }
 
 #[test]
-fn blocks_equal_the_references() {
-    let (cases, golden) = (cases(), golden());
-    let mut faults = Vec::new();
+fn every_type_with_an_encoder_has_digests() {
     for dtype in Dtype::all().filter(|dtype| dtype.info().quantize.is_some()) {
         assert!(TYPES.contains(&dtype), "{dtype} has an encoder but no golden digests");
     }
-    for &dtype in TYPES {
-        for case in cases.iter().filter(|case| case.columns.is_multiple_of(dtype.info().block_len)) {
-            for (kind, importance) in case.variants() {
-                let key = format!("{dtype} {} {kind}", case.name);
-                let expected = golden.get(&key).unwrap_or_else(|| panic!("no digest for {key}"));
-                for level in Level::all() {
-                    if let Err(fault) = compare(level, dtype, case, importance, expected) {
-                        faults.push(format!("{key} at level {}: {fault}", level.name()));
-                    }
+}
+
+#[test]
+fn blocks_equal_the_references() {
+    let (cases, golden) = (&cases(), &golden());
+    let next = AtomicUsize::new(0);
+    let faults = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
+            scope.spawn(|| {
+                while let Some(&dtype) = TYPES.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let found = differences(dtype, cases, golden);
+                    faults.lock().expect("no thread panicked").extend(found);
+                }
+            });
+        }
+    });
+    let faults = faults.into_inner().expect("no thread panicked");
+    assert!(faults.is_empty(), "{} differences:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// Every case and level in which our blocks of this type are not the reference's.
+fn differences(dtype: Dtype, cases: &[Case], golden: &BTreeMap<String, Vec<&str>>) -> Vec<String> {
+    let mut faults = Vec::new();
+    for case in cases.iter().filter(|case| case.columns.is_multiple_of(dtype.info().block_len)) {
+        for (kind, importance) in case.variants() {
+            let key = format!("{dtype} {} {kind}", case.name);
+            let expected = golden.get(&key).unwrap_or_else(|| panic!("no digest for {key}"));
+            for level in Level::all() {
+                if let Err(fault) = compare(level, dtype, case, importance, expected) {
+                    faults.push(format!("{key} at level {}: {fault}", level.name()));
                 }
             }
         }
     }
-    assert!(faults.is_empty(), "{} differences:\n{}", faults.len(), faults.join("\n"));
+    faults
 }
 
 /// Quantizes and dequantizes one case; the error says what differs.
