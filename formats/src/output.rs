@@ -80,6 +80,12 @@ impl OutputFile {
         write_all_at(self.temporary.as_file(), bytes, offset).map_err(|e| self.failed("write", e).at(offset))
     }
 
+    /// Forces what has been written so far to the disk. [`OutputFile::commit`] does so too, but then has less to wait
+    /// for.
+    pub fn flush(&self) -> Result<()> {
+        self.temporary.as_file().sync_data().map_err(|e| self.failed("flush", e))
+    }
+
     /// Path of the final file.
     pub fn target(&self) -> &Path {
         &self.target

@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use weightmill_formats::{OutputFile, Source, TensorInfo};
+use weightmill_formats::{Source, TensorInfo};
 use weightmill_kernels::{Dtype, Level, dequantize, first_non_finite, quantize, validate};
 
 use super::budget::Buffers;
+use super::outputs::Writer;
 use super::work::{Encoding, Work};
 use super::{Error, Site};
 use crate::model::{RowOrder, TensorData};
@@ -14,14 +15,14 @@ use crate::model::{RowOrder, TensorData};
 pub(super) struct Converter<'a> {
     level: Level,
     source: &'a dyn Source,
-    files: &'a [OutputFile],
+    writer: &'a Writer<'a>,
     weights: Vec<f32>,
     bytes: Vec<u8>,
 }
 
 impl<'a> Converter<'a> {
-    pub fn new(level: Level, source: &'a dyn Source, files: &'a [OutputFile], buffers: Buffers) -> Self {
-        Self { level, source, files, weights: vec![0.0; buffers.weights], bytes: vec![0; buffers.bytes] }
+    pub fn new(level: Level, source: &'a dyn Source, writer: &'a Writer<'a>, buffers: Buffers) -> Self {
+        Self { level, source, writer, weights: vec![0.0; buffers.weights], bytes: vec![0; buffers.bytes] }
     }
 
     /// Brings these rows of a tensor, which lie in one expert, to all outputs.
@@ -111,7 +112,7 @@ impl<'a> Converter<'a> {
     fn write(&self, work: &Work<'_>, first: usize, encoding: &Encoding<'_>, bytes: &[u8]) -> Result<(), Error> {
         let within = first as u64 * work.row_bytes(encoding.to) as u64;
         for place in &encoding.places {
-            self.files[place.file].write_all_at(bytes, place.offset + within)?;
+            self.writer.write(*place, within, bytes)?;
         }
         Ok(())
     }

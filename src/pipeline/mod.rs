@@ -18,12 +18,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use rayon::prelude::*;
-use weightmill_formats::{Importance, OutputFile, Source};
+use weightmill_formats::{Importance, Source};
 use weightmill_kernels::Level;
 
 use self::budget::Buffers;
 use self::convert::Converter;
 use self::memory::Peak;
+use self::outputs::Writer;
 use self::work::Work;
 use crate::model::Model;
 use crate::plan::Plan;
@@ -112,16 +113,13 @@ impl<'a> Run<'a> {
         let peak = Peak::default();
         check(self.plan, self.source, self.settings.force)?;
         let files = outputs::create(self.plan, self.settings.force)?;
-        self.convert(&files, control, &peak)?;
+        Writer::with(&files, |writer| self.convert(writer, control, &peak))?;
         peak.sample();
-        if control.cancel.load(Relaxed) {
-            return Err(Error::Cancelled);
-        }
-        outputs::commit(files)?;
+        outputs::commit(files, control.cancel)?;
         Ok(Measured { seconds: start.elapsed().as_secs_f64(), memory_bytes: peak.bytes() })
     }
 
-    fn convert(&self, files: &[OutputFile], control: Control<'_>, peak: &Peak) -> Result<(), Error> {
+    fn convert(&self, writer: &Writer<'_>, control: Control<'_>, peak: &Peak) -> Result<(), Error> {
         let threads = self.settings.threads.get();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         let total = self.works.iter().map(Work::source_bytes).sum();
@@ -132,7 +130,7 @@ impl<'a> Run<'a> {
         let queue = chunks.enumerate().take_while(|_| !stop.load(Relaxed) && !control.cancel.load(Relaxed));
         pool.install(|| {
             queue.par_bridge().for_each_init(
-                || Converter::new(self.settings.level, self.source, files, self.buffers),
+                || Converter::new(self.settings.level, self.source, writer, self.buffers),
                 |converter, (number, (work, rows))| {
                     let bytes = rows.len() as u64 * work.row_bytes(work.from) as u64;
                     match converter.convert(work, rows) {
@@ -153,6 +151,10 @@ impl<'a> Run<'a> {
                 },
             );
         });
-        failure.into_inner().expect("no panic while locked").map_or(Ok(()), |(_, error)| Err(error))
+        match failure.into_inner().expect("no panic while locked") {
+            Some((_, error)) => Err(error),
+            None if control.cancel.load(Relaxed) => Err(Error::Cancelled),
+            None => Ok(()),
+        }
     }
 }

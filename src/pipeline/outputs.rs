@@ -2,12 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use weightmill_formats::output::{check_target, free_space};
 use weightmill_formats::{OutputFile, Source};
 
 use super::Error;
+use super::work::Place;
 use crate::plan::{Part, Plan};
+
+/// Bytes written to a file after which they are brought to the disk.
+const FLUSH_BYTES: u64 = 64 << 20;
 
 /// Checks that every output may be written and that there is room for all of them.
 ///
@@ -45,8 +52,55 @@ pub(super) fn create(plan: &Plan, force: bool) -> Result<Vec<OutputFile>, Error>
     Ok(files)
 }
 
+/// Writes to the files while a thread behind it keeps bringing them to the disk, so that little is left to wait for at
+/// the end.
+pub(super) struct Writer<'a> {
+    files: &'a [OutputFile],
+    /// Bytes written to each file.
+    written: Vec<AtomicU64>,
+    due: SyncSender<usize>,
+}
+
+impl Writer<'_> {
+    /// Calls `work` with a writer; returns its result, or the first error of bringing files to the disk.
+    pub fn with<T>(files: &[OutputFile], work: impl FnOnce(&Writer<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let (due, requests) = sync_channel::<usize>(1);
+        thread::scope(|scope| {
+            // Ends when the writer is dropped.
+            let flusher = scope.spawn(move || requests.iter().try_for_each(|file| files[file].flush()));
+            let written = files.iter().map(|_| AtomicU64::new(0)).collect();
+            let result = work(&Writer { files, written, due });
+            let flushed = flusher.join().expect("flushing does not panic");
+            let result = result?;
+            flushed?;
+            Ok(result)
+        })
+    }
+
+    /// Writes these bytes of a tensor, `within` bytes from its beginning.
+    pub fn write(&self, place: Place, within: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.files[place.file].write_all_at(bytes, place.offset + within)?;
+        let length = bytes.len() as u64;
+        let before = self.written[place.file].fetch_add(length, Relaxed);
+        if before / FLUSH_BYTES != (before + length) / FLUSH_BYTES {
+            // If the thread is still busy, a later request will do.
+            let _ = self.due.try_send(place.file);
+        }
+        Ok(())
+    }
+}
+
 /// Puts everything on the disk, then gives every file its name.
-pub(super) fn commit(files: Vec<OutputFile>) -> Result<(), Error> {
+///
+/// # Errors
+/// If nothing has its name yet when `cancel` is set, or if a file cannot be finished: says which are.
+pub(super) fn commit(files: Vec<OutputFile>, cancel: &AtomicBool) -> Result<(), Error> {
+    for file in &files {
+        file.flush()?;
+        if cancel.load(Relaxed) {
+            return Err(Error::Cancelled);
+        }
+    }
     let mut finished = Vec::new();
     for file in files {
         let path = file.target().to_owned();
