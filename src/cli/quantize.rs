@@ -2,7 +2,6 @@
 
 use std::io::{self, BufWriter, Write as _};
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::thread::available_parallelism;
 
 use anyhow::Result;
@@ -31,7 +30,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     let (importance, summary) = match &args.imatrix {
         Some(path) => {
             let importance = imatrix::open(path)?;
-            let summary = summary(path, &importance);
+            let summary = ImportanceSummary::of(path, &importance);
             (importance, Some(summary))
         }
         None => (Importance::default(), None),
@@ -74,16 +73,6 @@ fn execute(args: &QuantizeArgs, plan: &Plan, run: &Run<'_>) -> Result<()> {
         print_json(plan, measured.seconds, measured.memory_bytes.unwrap_or(run.buffer_bytes()))?;
     }
     Ok(())
-}
-
-/// What the plan needs of a matrix. The file's name is written into outputs, its folder is nobody's business.
-fn summary(path: &Path, importance: &Importance) -> ImportanceSummary {
-    ImportanceSummary {
-        file_name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        datasets: importance.datasets.clone(),
-        chunks: Some(importance.chunks).filter(|&chunks| chunks > 0),
-        entries: importance.entries.iter().map(|(name, values)| (name.clone(), values.len())).collect(),
-    }
 }
 
 /// Everything that should be known about input and outputs, each thing once.

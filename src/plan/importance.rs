@@ -1,11 +1,26 @@
 //! Which entry of the importance matrix belongs to which tensor.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use weightmill_formats::Importance;
 
 use super::error::{list, tensors};
 use super::{ImportanceSummary, Input, PlanError, PlannedTensor};
 use crate::options::ImportanceFilter;
 use crate::recipe::{Choice, Recipe, Role};
+
+impl ImportanceSummary {
+    /// What the plan needs of the matrix that was read from `path`, whose folder is left out.
+    pub fn of(path: &Path, importance: &Importance) -> Self {
+        ImportanceSummary {
+            file_name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            datasets: importance.datasets.clone(),
+            chunks: Some(importance.chunks).filter(|&chunks| chunks > 0),
+            entries: importance.entries.iter().map(|(name, values)| (name.clone(), values.len())).collect(),
+        }
+    }
+}
 
 /// The entries of the matrix that count. `None` if there are none: llama-quantize then works as without a matrix.
 pub(super) fn filtered<'a>(input: &Input<'a>, filter: &ImportanceFilter) -> Option<ImportanceView<'a>> {

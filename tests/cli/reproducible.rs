@@ -38,25 +38,15 @@ fn compare(golden: &BTreeMap<String, String>, arguments: &[&str]) {
 }
 
 #[test]
-fn every_type_equals_llama_cpp() {
+fn every_type_in_one_run_equals_llama_cpp() {
     compare(&golden("plain"), &[]);
 }
 
 #[test]
-fn every_type_with_an_importance_matrix_equals_llama_cpp() {
+fn every_type_in_one_run_with_an_importance_matrix_equals_llama_cpp() {
     let golden = golden("imatrix");
     let matrix = fixture("tiny-imatrix/imatrix.gguf");
     compare(&golden, &["--imatrix", matrix.to_str().unwrap()]);
-}
-
-#[test]
-fn every_set_of_options_equals_llama_cpp() {
-    for (options, digest) in golden("options") {
-        let out = folder();
-        let file = out.path().join("out.gguf");
-        quantize().arg(fixture("tiny-llama")).args(options.split(' ')).arg("-o").arg(&file).assert().success();
-        assert_eq!(sha256(&file), digest, "{options}");
-    }
 }
 
 #[test]

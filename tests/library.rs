@@ -1,0 +1,66 @@
+//! A whole run by another program: the public API alone, which prints nothing.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use weightmill::input::Input;
+use weightmill::options::{Output, Request};
+use weightmill::pipeline::{Control, Error, Progress, Run, Settings};
+use weightmill::plan;
+use weightmill::recipe::Recipe;
+use weightmill_formats::Importance;
+use weightmill_kernels::Level;
+
+/// Writes the fixture as Q4_K_M and Q8_0 into `folder`.
+fn run(folder: &Path, control: Control<'_>) -> Result<(), Error> {
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny-llama");
+    let input = Input::open(Path::new(fixture)).unwrap();
+    let output = |name: &str| Output { recipe: Recipe::find(name).unwrap(), path: folder.join(name) };
+    let request = Request { outputs: vec![output("Q4_K_M"), output("Q8_0")], ..Request::default() };
+    let source = input.source.as_ref();
+    let facts = plan::Input { path: &input.path, source, model: &input.model, importance: None };
+    let plan = plan::plan(&facts, &request).unwrap();
+    let threads = NonZeroUsize::new(2).unwrap();
+    let settings = Settings { threads, max_memory: 1 << 20, level: Level::detect(), force: false };
+    let importance = Importance::default();
+    let run = Run::new(&plan, source, &input.model, &importance, settings)?;
+    assert!(run.buffer_bytes() <= 1 << 20);
+    run.execute(control)?;
+    for output in &plan.outputs {
+        assert_eq!(output.path.metadata().unwrap().len(), output.bytes());
+    }
+    Ok(())
+}
+
+#[test]
+fn progress_ends_with_everything_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let seen = Mutex::new(Vec::new());
+    let control =
+        Control { cancel: &AtomicBool::new(false), progress: &|progress| seen.lock().unwrap().push(progress) };
+    run(dir.path(), control).unwrap();
+    let seen = seen.into_inner().unwrap();
+    let Progress { total, .. } = seen[0];
+    assert!(seen.len() > 10 && seen.iter().all(|progress| progress.total == total && progress.done <= total));
+    assert_eq!(seen.iter().map(|progress| progress.done).max(), Some(total));
+}
+
+#[test]
+fn a_cancelled_run_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let cancel = AtomicBool::new(false);
+    let control = Control { cancel: &cancel, progress: &|_| cancel.store(true, Relaxed) };
+    assert!(matches!(run(dir.path(), control), Err(Error::Cancelled)));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_panic_of_the_caller_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = Control { cancel: &AtomicBool::new(false), progress: &|_| panic!("on purpose") };
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(dir.path(), control)));
+    assert!(result.is_err());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
