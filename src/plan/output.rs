@@ -80,6 +80,9 @@ fn quantize(input: &Input<'_>, request: &Request, output: &mut OutputPlan) -> Re
 
     let guess = || guessed_file_type(&candidates);
     let metadata = metadata::of_quantizer(input, recipe, request, view.as_ref(), listing.blocks, guess);
+    if request.split == Split::AsInput && input.source.files().len() == 1 {
+        output.warnings.push("--keep-split has no effect: the input is one file".to_owned());
+    }
     warn_of_idle_options(request, output, &candidates);
     let tensors = listing.tensors.iter().zip(&choices).map(|((index, name), choice)| {
         let tensor = &model.tensors[*index];

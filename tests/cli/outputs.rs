@@ -152,6 +152,16 @@ fn quiet_says_nothing_and_otherwise_only_standard_error_does() {
 }
 
 #[test]
+fn an_option_without_effect_is_said_to_be_one() {
+    let dir = folder();
+    let input = Tiny::new().write(&dir.path().join("tiny.gguf"));
+    let output = quantize().current_dir(&dir).arg(&input).args(["--q8", "--keep-split"]).output().unwrap();
+    assert!(output.status.success() && stderr(&output).contains("--keep-split"), "{}", stderr(&output));
+    let output = quantize().current_dir(&dir).arg(&input).args(["--q4k", "--tensor-type", "nothing=Q8_0"]).output();
+    assert!(stderr(&output.unwrap()).contains("nothing"));
+}
+
+#[test]
 fn overrides_reach_the_file() {
     let dir = folder();
     let input = Tiny::new().write(&dir.path().join("tiny.gguf"));
