@@ -9,28 +9,33 @@ pub(crate) struct Symmetric<'a, S: Simd, const N: usize, const HALF: i32> {
     pub w: &'a [S::F32; N],
     /// The products `w * x`.
     pub wx: &'a [S::F32; N],
+    /// All `x` are known to be finite. Otherwise levels are rounded as integers: NaN then gets level 0.
+    pub finite: bool,
 }
 
 /// The best scale, and the levels that it was fitted to.
 #[derive(Clone, Copy)]
 pub(crate) struct SymmetricFit<S: Simd, const HALF: i32> {
     pub scale: S::F32,
-    /// Level of `x`: `nearest(inverse * x)`, clamped. Zero for groups that hold nothing but zeros.
+    /// Level of `x`: `nearest(inverse * x)`, clamped.
     inverse: S::F32,
+    /// Groups that hold nothing but zeros.
+    zeros: S::Mask,
 }
 
 impl<S: Simd, const HALF: i32> SymmetricFit<S, HALF> {
     /// The scale of zeros.
     #[inline(always)]
     pub fn zero(s: S) -> Self {
-        SymmetricFit { scale: s.splat(0.0), inverse: s.splat(0.0) }
+        let zero = s.splat(0.0);
+        SymmetricFit { scale: zero, inverse: zero, zeros: s.eq(zero, zero) }
     }
 
     /// The level of `x` that the fit was made with, plus `HALF`; but 0 in groups of zeros.
     #[inline(always)]
     pub fn level(&self, s: S, x: S::F32) -> S::I32 {
         let level = unsigned_level::<S, HALF>(s, s.mul(self.inverse, x));
-        s.select_i32(s.eq(self.inverse, s.splat(0.0)), s.splat_i32(0), level)
+        s.select_i32(self.zeros, s.splat_i32(0), level)
     }
 }
 
@@ -100,7 +105,7 @@ impl<S: Simd, const N: usize, const HALF: i32> Symmetric<'_, S, N, HALF> {
         }
 
         let zeros = s.lt(magnitude, s.splat(1e-15));
-        SymmetricFit { scale: s.select(zeros, zero, best.scale), inverse: s.select(zeros, zero, best.inverse) }
+        SymmetricFit { scale: s.select(zeros, zero, best.scale), inverse: best.inverse, zeros }
     }
 
     /// Tries a step.
@@ -122,11 +127,12 @@ impl<S: Simd, const N: usize, const HALF: i32> Symmetric<'_, S, N, HALF> {
         let (low, high) = (s.splat(-HALF as f32), s.splat((HALF - 1) as f32));
         let mut sums = [s.splat(0.0); 2];
         for i in 0..N {
-            let level = s.round_even(s.mul(inverse, self.x[i]));
+            let v = s.mul(inverse, self.x[i]);
             let level = match clamp {
-                Clamp::None => level,
-                Clamp::Upper => s.min(level, high),
-                Clamp::Both => s.max(s.min(level, high), low),
+                _ if !self.finite => s.to_f32(s.sub_i32(unsigned_level::<S, HALF>(s, v), s.splat_i32(HALF))),
+                Clamp::None => s.round_even(v),
+                Clamp::Upper => s.min(s.round_even(v), high),
+                Clamp::Both => s.max(s.min(s.round_even(v), high), low),
             };
             sums[0] = s.add(sums[0], s.mul(self.wx[i], level));
             sums[1] = s.add(sums[1], s.mul(s.mul(self.w[i], level), level));

@@ -37,7 +37,7 @@ pub(super) fn plain<S: Simd, const HALF: i32>(s: S, batch: &Batch) -> Centred<S>
 #[inline(always)]
 pub(super) fn weighted<S: Simd, const HALF: i32>(s: S, batch: &Batch, w: &[S::F32; LEN]) -> Centred<S> {
     let x = rows::weights(s, batch);
-    let fit = fit::<S, LEN, HALF>(s, &x, w);
+    let fit = fit::<S, LEN, HALF>(s, &x, w, true);
     let mut levels = [s.splat_i32(0); LEN];
     for (level, &x) in levels.iter_mut().zip(&x) {
         *level = fit.level(s, x);

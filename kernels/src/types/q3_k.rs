@@ -117,13 +117,14 @@ fn weighted<S: Simd>(s: S, batch: &Batch, importance: &[f32]) -> Found<S> {
             *w = s.mul(*w, s.sqrt(s.add(variance, s.mul(x, x))));
             totals[sub] = s.add(totals[sub], *w);
         }
-        let fit = signed::fit::<S, SUB_LEN, HALF>(s, &x, &w);
+        let fit = signed::fit::<S, SUB_LEN, HALF>(s, &x, &w, true);
         scales[sub] = fit.scale;
         for (level, &x) in levels[sub].iter_mut().zip(&x) {
             *level = fit.level(s, x);
         }
     }
-    let fit = signed::fit::<S, SUBS, SCALE_HALF>(s, &scales, &totals);
+    // Great importance can make sums, and so scales, overflow.
+    let fit = signed::fit::<S, SUBS, SCALE_HALF>(s, &scales, &totals, false);
     let mut stored = [s.splat_i32(0); SUBS];
     for (stored, &scale) in stored.iter_mut().zip(&scales) {
         *stored = fit.level(s, scale);

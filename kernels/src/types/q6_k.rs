@@ -41,7 +41,7 @@ impl Encode for Q6K {
                 Some(importance) => signed::importance(s, batch, importance, sub),
                 None => squares(s, &x),
             };
-            fits[sub] = signed::fit(s, &x, &w);
+            fits[sub] = signed::fit(s, &x, &w, true);
             scales[sub] = fits[sub].scale;
         }
 

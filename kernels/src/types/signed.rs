@@ -40,18 +40,19 @@ pub(super) fn importance<S: Simd>(s: S, batch: &Batch, importance: &[f32], sub: 
     w
 }
 
-/// Searches the scale of numbers `x` with weights `w`.
+/// Searches the scale of numbers `x` with weights `w`; see [`Symmetric`] for `finite`.
 #[inline(always)]
 pub(super) fn fit<S: Simd, const N: usize, const HALF: i32>(
     s: S,
     x: &[S::F32; N],
     w: &[S::F32; N],
+    finite: bool,
 ) -> SymmetricFit<S, HALF> {
     let mut wx = *w;
     for (w, &x) in wx.iter_mut().zip(x) {
         *w = s.mul(*w, x);
     }
-    Symmetric::<S, N, HALF> { x, w, wx: &wx }.search(s)
+    Symmetric::<S, N, HALF> { x, w, wx: &wx, finite }.search(s)
 }
 
 /// The final levels of the sub-block of weights `x`, whose scale as read from the block will be `scale`. Where that is

@@ -20,6 +20,8 @@ pub const KINDS: &[(&str, Fill)] = &[
         w[r.below(w.len())] = 1e9;
     }),
     ("tiny", |r, w| w.fill_with(|| 1e-25 * r.unit())),
+    // Sums overflow, products vanish.
+    ("any-exponent", |r, w| w.fill_with(|| f32::from_bits(r.bits() as u32 % 0x7f80_0000))),
     ("zero", |_, w| w.fill(0.0)),
 ];
 
