@@ -115,6 +115,7 @@ impl<'a> Run<'a> {
         let files = outputs::create(self.plan, self.settings.force)?;
         Writer::with(&files, |writer| self.convert(writer, control, &peak))?;
         peak.sample();
+        self.source.check_unchanged()?;
         outputs::commit(files, control.cancel)?;
         Ok(Measured { seconds: start.elapsed().as_secs_f64(), memory_bytes: peak.bytes() })
     }
