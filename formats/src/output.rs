@@ -125,12 +125,17 @@ impl OutputFile {
 /// Fails as [`OutputFile::create`] does if `target` must not be written, for checks before a long run.
 pub fn check_target(target: &Path, force: bool) -> Result<()> {
     match fs::symlink_metadata(target) {
-        Ok(found) if found.is_dir() => Err(Error::new(Kind::NotAFile).file(target)),
+        Ok(found) if found.is_dir() || is_special(target) => Err(Error::new(Kind::NotAFile).file(target)),
         Ok(_) if !force => Err(Error::new(Kind::Exists).file(target)),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io("look at", error).file(target)),
     }
+}
+
+/// True for devices, pipes and links to them: a rename would put a file in place of `/dev/null`.
+fn is_special(target: &Path) -> bool {
+    fs::metadata(target).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 /// Bytes that an unprivileged user can still write where `path` is or would be: an existing folder, or a file

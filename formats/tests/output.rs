@@ -107,6 +107,18 @@ fn links_are_never_followed() {
 
 #[cfg(unix)]
 #[test]
+fn a_device_is_never_replaced() {
+    let folder = TempDir::new().unwrap();
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+    for target in [std::path::Path::new("/dev/null"), &link] {
+        let error = weightmill_formats::output::check_target(target, true).unwrap_err();
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
 fn permissions_are_those_of_an_ordinary_file() {
     use std::os::unix::fs::PermissionsExt as _;
 
