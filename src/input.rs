@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use weightmill_formats::gguf::PartName;
+use weightmill_formats::gguf::{self, PartName};
 use weightmill_formats::{Metadata, Source};
 
 use crate::arch::{self, IdentifyError};
@@ -78,7 +78,10 @@ impl Input {
         let Found { source, checkpoint } = find(path)?;
         let model = match checkpoint {
             Some(checkpoint) => arch::identify(&checkpoint, source.as_ref())?,
-            None => stored_model(source.as_ref(), path)?,
+            None => {
+                gguf::check_declared(source.metadata(), source.tensors()).map_err(|error| error.file(path))?;
+                stored_model(source.as_ref(), path)?
+            }
         };
         Ok(Input { path: path.to_owned(), source, model })
     }
@@ -115,7 +118,16 @@ fn stored_model(source: &dyn Source, path: &Path) -> Result<Model, InputError> {
         data: TensorData::Stored { index, rows: RowOrder::Stored },
     };
     let tensors = source.tensors().iter().enumerate().map(tensor).collect();
-    Ok(Model { architecture, metadata, tensors, notes: Vec::new() })
+    let mut notes = Vec::new();
+    let key = format!("{architecture}.block_count");
+    if metadata.get(&key).is_none() {
+        notes.push(format!(
+            "{}: the key {key} is missing, so llama.cpp does not know this model; types that depend on a layer's \
+             place are chosen as if it had none",
+            path.display()
+        ));
+    }
+    Ok(Model { architecture, metadata, tensors, notes })
 }
 
 /// The name of a folder, also where the path is `.`, empty or ends in `..`.

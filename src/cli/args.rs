@@ -145,7 +145,7 @@ pub(super) struct QuantizeArgs {
     #[arg(long, help_heading = "Run")]
     pub json: bool,
     /// Number of threads [default: all cores]
-    #[arg(long, value_name = "N", help_heading = "Run")]
+    #[arg(long, value_name = "N", value_parser = parse_threads, help_heading = "Run")]
     pub threads: Option<NonZeroUsize>,
     /// Most memory for buffers, as in 256MiB
     #[arg(long, value_name = "BYTES", value_parser = options::parse_size, default_value = "1GiB", help_heading = "Run")]
@@ -168,6 +168,14 @@ pub(super) enum FallbackArg {
 /// `--prune-layers`; a type of its own, because clap takes a bare set for a list of arguments.
 #[derive(Clone, Debug)]
 pub(super) struct Layers(pub std::collections::BTreeSet<u32>);
+
+/// Most threads that can be asked for: more than any computer has cores, and few enough to start at once.
+const MAX_THREADS: usize = 1024;
+
+fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
+    let threads = text.parse().ok().filter(|threads: &NonZeroUsize| threads.get() <= MAX_THREADS);
+    threads.ok_or_else(|| format!("not a number from 1 to {MAX_THREADS}"))
+}
 
 fn parse_layers(text: &str) -> Result<Layers, options::OptionError> {
     options::parse_layers(text).map(Layers)

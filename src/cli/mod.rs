@@ -3,6 +3,7 @@
 mod args;
 mod destination;
 mod inspect;
+mod message;
 mod progress;
 mod quantize;
 mod request;
@@ -16,6 +17,7 @@ use clap::{CommandFactory as _, Parser as _};
 use weightmill::pipeline;
 
 use self::args::{Cli, Command};
+use self::message::say;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -44,7 +46,7 @@ pub fn main() -> ExitCode {
         // Whoever read the output, such as `head`, has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say(format_args!("error: {error:#}"));
             ExitCode::from(status(&error))
         }
     }

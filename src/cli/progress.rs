@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use weightmill::pipeline::Progress;
 
+use super::message::say;
+
 /// Time between two lines where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -52,7 +54,7 @@ impl Display {
                     let speed = done as f64 / seconds;
                     let left = (total - done) as f64 / speed;
                     let percent = 100.0 * done as f64 / total as f64;
-                    eprintln!("{percent:.0}% done, {:.0} MB/s, {left:.0} s left", speed / 1e6);
+                    say(format_args!("{percent:.0}% done, {:.0} MB/s, {left:.0} s left", speed / 1e6));
                 }
             }
         }

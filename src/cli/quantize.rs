@@ -13,6 +13,7 @@ use weightmill_formats::{Importance, imatrix};
 use weightmill_kernels::Level;
 
 use super::args::QuantizeArgs;
+use super::message::say;
 use super::progress::Display;
 use super::{destination, request, signals};
 
@@ -47,8 +48,8 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         return if args.json { print_json(&plan, 0.0, run.buffer_bytes()) } else { print_tables(&plan) };
     }
     if args.verbose {
-        plan.outputs.iter().for_each(|output| eprint!("{}", Table(output)));
-        eprintln!("{} threads, CPU level {}", settings.threads, settings.level.name());
+        plan.outputs.iter().for_each(|output| say(format_args!("{}", Table(output))));
+        say(format_args!("{} threads, CPU level {}", settings.threads, settings.level.name()));
     }
     execute(args, &plan, &run)
 }
@@ -64,10 +65,10 @@ fn execute(args: &QuantizeArgs, plan: &Plan, run: &Run<'_>) -> Result<()> {
         for output in &plan.outputs {
             let bits = output.bits_per_weight();
             for part in &output.parts {
-                eprintln!("{}: {}, {bits:.2} bits per weight", part.path.display(), HumanBytes(part.bytes));
+                say(format_args!("{}: {}, {bits:.2} bits per weight", part.path.display(), HumanBytes(part.bytes)));
             }
         }
-        eprintln!("{:.1} s, {:.0} MB/s", measured.seconds, plan.input.bytes as f64 / 1e6 / measured.seconds);
+        say(format_args!("{:.1} s, {:.0} MB/s", measured.seconds, plan.input.bytes as f64 / 1e6 / measured.seconds));
     }
     if args.json {
         print_json(plan, measured.seconds, measured.memory_bytes.unwrap_or(run.buffer_bytes()))?;
@@ -78,11 +79,11 @@ fn execute(args: &QuantizeArgs, plan: &Plan, run: &Run<'_>) -> Result<()> {
 /// Everything that should be known about input and outputs, each thing once.
 fn warn(input: &Input, plan: &Plan) {
     for note in &input.model.notes {
-        eprintln!("note: {note}");
+        say(format_args!("note: {note}"));
     }
     for output in &plan.outputs {
-        for warning in &output.warnings {
-            eprintln!("warning: {}: {warning}", output.recipe.name);
+        for warning in output.warnings.iter().filter(|warning| !input.model.notes.contains(warning)) {
+            say(format_args!("warning: {}: {warning}", output.recipe.name));
         }
     }
 }

@@ -96,7 +96,7 @@ pub struct OutputPlan {
     pub parts: Vec<Part>,
     /// Tensors in the order of the files: part by part, ascending offsets.
     pub tensors: Vec<PlannedTensor>,
-    /// What the user should know: missing importance entries, fallbacks, options without effect.
+    /// What the user should know: notes on the model, missing importance entries, fallbacks, options without effect.
     pub warnings: Vec<String>,
 }
 
@@ -172,7 +172,10 @@ impl OutputPlan {
 pub fn plan(input: &Input<'_>, request: &Request) -> Result<Plan, PlanError> {
     let outputs: Result<Vec<_>, _> =
         request.outputs.iter().map(|output| output::plan(input, request, output)).collect();
-    let outputs = outputs?;
+    let mut outputs = outputs?;
+    for output in &mut outputs {
+        output.warnings.splice(..0, input.model.notes.iter().cloned());
+    }
     let mut paths = HashSet::new();
     if let Some(twice) = outputs.iter().flat_map(|output| &output.parts).find(|part| !paths.insert(&part.path)) {
         return Err(PlanError::DuplicateOutput { path: twice.path.clone() });

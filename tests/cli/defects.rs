@@ -62,3 +62,41 @@ fn a_row_that_does_not_fit_the_memory_says_what_would() {
         assert!(message.contains(part), "{part} is not in {message}");
     }
 }
+
+#[test]
+fn what_is_declared_is_compared_with_what_is_there() {
+    let message = refused(&Tiny::new().declare("llama.block_count", 3u32), &["--q4k"]);
+    for part in ["tiny.gguf", "layers", "3"] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+}
+
+#[test]
+fn a_model_that_llama_cpp_does_not_know_is_noted() {
+    let dir = folder();
+    let input = Tiny::new().declare("general.architecture", "other").write(&dir.path().join("tiny.gguf"));
+    let output = quantize().arg(&input).args(["--q8", "--dry-run", "--json"]).output().unwrap();
+    assert!(output.status.success() && stderr(&output).contains("other.block_count"), "{}", stderr(&output));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let warning = document["outputs"][0]["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("other.block_count"), "{warning}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn messages_that_nobody_can_read_do_not_end_the_run() {
+    let dir = folder();
+    let input = Tiny::new().write(&dir.path().join("tiny.gguf"));
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("quantize"));
+    let status = command.arg(&input).args(["--q4k", "-v"]).current_dir(&dir).stderr(full).status().unwrap();
+    assert!(status.success(), "{status}");
+    assert_eq!(names(dir.path()), ["tiny-Q4_K_M.gguf", "tiny.gguf"]);
+}
+
+#[test]
+fn no_more_threads_than_can_be_started() {
+    let output = quantize().args(["x.gguf", "--q4k", "--threads", "100000"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("1024"), "{}", stderr(&output));
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-use weightmill_formats::{Metadata, TensorSpec, gguf};
+use weightmill_formats::{Metadata, TensorSpec, Value, gguf};
 use weightmill_kernels::Dtype;
 
 /// The command, with the level of the environment.
@@ -78,6 +78,12 @@ impl Tiny {
         };
         let bytes = (0..weights).flat_map(|_| encode(next(), dtype)).collect();
         self.tensors.push((TensorSpec { name: name.to_owned(), shape: shape.to_vec(), dtype }, bytes));
+    }
+
+    /// Sets one entry of the metadata.
+    pub fn declare(mut self, key: &str, value: impl Into<Value>) -> Tiny {
+        self.metadata.set(key, value);
+        self
     }
 
     /// Sets one weight of a tensor.
