@@ -308,8 +308,10 @@ def main():
     if not chosen:
         sys.exit(f"no such check; there are: {' '.join(c.__name__ for c in CHECKS)}")
     WORK.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(OUT, ignore_errors=True)
     for check in chosen:
         start = time.monotonic()
+        OUT.mkdir()
         check()
         shutil.rmtree(OUT, ignore_errors=True)
         print(f"        {check.__name__}: {time.monotonic() - start:.0f} s", flush=True)
