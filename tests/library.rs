@@ -13,10 +13,15 @@ use weightmill::recipe::Recipe;
 use weightmill_formats::Importance;
 use weightmill_kernels::Level;
 
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny-llama");
+
 /// Writes the fixture as Q4_K_M and Q8_0 into `folder`.
 fn run(folder: &Path, control: Control<'_>) -> Result<(), Error> {
-    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny-llama");
-    let input = Input::open(Path::new(fixture)).unwrap();
+    run_on(Path::new(FIXTURE), folder, control)
+}
+
+fn run_on(checkpoint: &Path, folder: &Path, control: Control<'_>) -> Result<(), Error> {
+    let input = Input::open(checkpoint).unwrap();
     let output = |name: &str| Output { recipe: Recipe::find(name).unwrap(), path: folder.join(name) };
     let request = Request { outputs: vec![output("Q4_K_M"), output("Q8_0")], ..Request::default() };
     let source = input.source.as_ref();
@@ -53,6 +58,21 @@ fn a_cancelled_run_leaves_nothing() {
     let cancel = AtomicBool::new(false);
     let control = Control { cancel: &cancel, progress: &|_| cancel.store(true, Relaxed) };
     assert!(matches!(run(dir.path(), control), Err(Error::Cancelled)));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_source_that_changes_during_the_run_is_an_error() {
+    let (checkpoint, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for entry in std::fs::read_dir(FIXTURE).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), checkpoint.path().join(entry.file_name())).unwrap();
+    }
+    let weights = std::fs::File::options().append(true).open(checkpoint.path().join("model.safetensors")).unwrap();
+    let longer = |_| weights.set_len(weights.metadata().unwrap().len() + 1).unwrap();
+    let control = Control { cancel: &AtomicBool::new(false), progress: &longer };
+    let error = run_on(checkpoint.path(), dir.path(), control).unwrap_err();
+    assert!(error.to_string().contains("model.safetensors"), "{error}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
