@@ -5,7 +5,7 @@
 //! way to one, so running a kernel is safe.
 //!
 //! A further level is one file with a token that implements [`Simd`], a variant of `Kind`, an arm of [`Level::run`] and
-//! a row of [`LEVELS`].
+//! a row of `LEVELS`.
 
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 mod avx2;
