@@ -22,16 +22,16 @@ const SENTENCEPIECE_LIMIT: u64 = 32 << 20;
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum CheckpointError {
-    #[error("{}: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    #[error("{}: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
     #[error("{}: not a regular file", path.display())]
     NotAFile { path: PathBuf },
     #[error("{}: larger than {limit} bytes, the most that is read for a file of this name", path.display())]
     TooLarge { path: PathBuf, limit: u64 },
     #[error("{}: not UTF-8 at byte {offset}", path.display())]
     NotUtf8 { path: PathBuf, offset: usize },
-    #[error("{}: not as expected: {source}", path.display())]
-    Json { path: PathBuf, source: serde_json::Error },
+    #[error("{}: not as expected: {error}", path.display())]
+    Json { path: PathBuf, error: serde_json::Error },
     #[error("{}: no weights: neither model.safetensors.index.json nor a *.safetensors file is there", folder.display())]
     NoWeights { folder: PathBuf },
     #[error(
@@ -104,7 +104,7 @@ impl Checkpoint {
     /// When the path cannot be read, or when a folder does not have exactly one candidate for the weights.
     pub fn beside(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let path = path.as_ref();
-        if path.metadata().map_err(|source| io_error(path, source))?.is_dir() {
+        if path.metadata().map_err(|error| io_error(path, error))?.is_dir() {
             return Ok(Self { folder: path.to_owned(), weights: find_weights(path)? });
         }
         let folder = match path.parent() {
@@ -168,7 +168,7 @@ impl Checkpoint {
     pub fn json<T: DeserializeOwned>(&self, file: SideFile) -> Result<Option<T>, CheckpointError> {
         let Some(bytes) = self.bytes(file)? else { return Ok(None) };
         let path = self.path(file);
-        serde_json::from_slice(&bytes).map(Some).map_err(|source| CheckpointError::Json { path, source })
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| CheckpointError::Json { path, error })
     }
 
     /// The templates in `additional_chat_templates/`, name and text, by name.
@@ -226,8 +226,8 @@ fn is_pickle(name: &str) -> bool {
 /// Names in a folder that are UTF-8, in byte order.
 fn names_in(folder: &Path) -> Result<Vec<String>, CheckpointError> {
     let mut names = Vec::new();
-    for entry in folder.read_dir().map_err(|source| io_error(folder, source))? {
-        let entry = entry.map_err(|source| io_error(folder, source))?;
+    for entry in folder.read_dir().map_err(|error| io_error(folder, error))? {
+        let entry = entry.map_err(|error| io_error(folder, error))?;
         names.extend(entry.file_name().into_string().ok());
     }
     names.sort();
@@ -237,14 +237,14 @@ fn names_in(folder: &Path) -> Result<Vec<String>, CheckpointError> {
 fn read_bounded(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, CheckpointError> {
     match path.metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(io_error(path, source)),
+        Err(error) => return Err(io_error(path, error)),
         // opening a pipe would wait for a writer
         Ok(metadata) if !metadata.is_file() => return Err(CheckpointError::NotAFile { path: path.to_owned() }),
         Ok(_) => {}
     }
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|source| io_error(path, source))?;
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|source| io_error(path, source))?;
+    let file = File::open(path).map_err(|error| io_error(path, error))?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| io_error(path, error))?;
     if bytes.len() as u64 > limit {
         return Err(CheckpointError::TooLarge { path: path.to_owned(), limit });
     }
@@ -256,6 +256,6 @@ fn utf8(path: &Path, bytes: Vec<u8>) -> Result<String, CheckpointError> {
         .map_err(|error| CheckpointError::NotUtf8 { path: path.to_owned(), offset: error.utf8_error().valid_up_to() })
 }
 
-fn io_error(path: &Path, source: io::Error) -> CheckpointError {
-    CheckpointError::Io { path: path.to_owned(), source }
+fn io_error(path: &Path, error: io::Error) -> CheckpointError {
+    CheckpointError::Io { path: path.to_owned(), error }
 }

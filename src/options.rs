@@ -175,7 +175,13 @@ impl FromStr for Override {
         if key.len() > OVERRIDE_KEY_MAX {
             return Err(wrong("the key is longer than 127 bytes"));
         }
+        if key.starts_with("split.") {
+            return Err(wrong("these keys describe the parts of a split file; use --shard-size or --keep-split"));
+        }
         let (kind, value) = typed.split_once(':').unwrap_or((typed, ""));
+        if key == "general.architecture" && kind != "str" {
+            return Err(wrong("general.architecture is a str"));
+        }
         let value = match kind {
             "int" => Value::U32(value.parse().map_err(|_| wrong("an int must lie between 0 and 4294967295"))?),
             "float" => Value::F32(value.parse().map_err(|_| wrong("the value is not a number"))?),

@@ -38,12 +38,12 @@ pub enum Item {
 #[non_exhaustive]
 pub enum Kind {
     /// The operating system refused.
-    #[error("cannot {action}: {source}")]
+    #[error("cannot {action}: {error}")]
     Io {
         /// What was tried, as in `open`.
         action: &'static str,
         /// The system's answer.
-        source: io::Error,
+        error: io::Error,
     },
     /// A folder, pipe or device where a file is needed.
     #[error("not a regular file")]
@@ -372,8 +372,8 @@ impl Error {
     }
 
     /// The system's error, and what was tried.
-    pub fn io(action: &'static str, source: io::Error) -> Self {
-        Error::new(Kind::Io { action, source })
+    pub fn io(action: &'static str, error: io::Error) -> Self {
+        Error::new(Kind::Io { action, error })
     }
 
     /// Says in which file, unless that is known already.

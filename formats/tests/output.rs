@@ -152,7 +152,7 @@ fn a_full_disk_is_one_error() {
     match error.kind() {
         Kind::NoSpace { needed: n, available } => assert!(*n == needed && *available < needed),
         // The file system knows no file of that length.
-        Kind::Io { source, .. } => assert_eq!(source.kind(), std::io::ErrorKind::FileTooLarge),
+        Kind::Io { error, .. } => assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge),
         other => panic!("{other}"),
     }
     assert_eq!(error.in_file(), Some(target.as_path()));

@@ -134,8 +134,7 @@ fn general(
     notes: &mut Vec<String>,
 ) -> Result<Metadata, IdentifyError> {
     let readme = card::read_card(checkpoint.folder());
-    let readme =
-        readme.map_err(|source| CheckpointError::Io { path: checkpoint.folder().join("README.md"), source })?;
+    let readme = readme.map_err(|error| CheckpointError::Io { path: checkpoint.folder().join("README.md"), error })?;
     let generation_config: Option<serde_json::Value> = checkpoint.json(SideFile::GenerationConfig)?;
     let (metadata, card_notes) = card::general(&card::Sources {
         architecture: architecture.name,

@@ -100,3 +100,9 @@ fn no_more_threads_than_can_be_started() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("1024"), "{}", stderr(&output));
 }
+
+#[test]
+fn the_system_s_answer_is_given_once() {
+    let message = refused(&Tiny::new(), &["--q4k", "--imatrix", "no-such-file"]);
+    assert_eq!(message.matches("No such file").count(), 1, "{message}");
+}

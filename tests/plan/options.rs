@@ -96,6 +96,8 @@ fn overrides_have_a_type() {
         ("a=int:", "between 0 and 4294967295"),
         ("a=float:x", "not a number"),
         ("a=bool:1", "true or false"),
+        ("split.count=int:3", "--shard-size"),
+        ("general.architecture=int:3", "is a str"),
         ("a=7", "must be one of"),
         ("a=u8:7", "must be one of"),
         ("a", "KEY=TYPE:VALUE"),

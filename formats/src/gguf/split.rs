@@ -83,7 +83,7 @@ fn open_part(given: &Path, name: &PartName, number: u16) -> Result<(Map, Header,
     let file = part_name(&name.stem, number, name.count);
     let path = given.with_file_name(&file);
     let map = Map::open(&path).map_err(|error| match error.kind() {
-        Kind::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+        Kind::Io { error, .. } if error.kind() == io::ErrorKind::NotFound => {
             Error::new(Kind::MissingFile { name: file }).file(given)
         }
         _ => error,
