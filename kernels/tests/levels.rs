@@ -41,9 +41,17 @@ fn every_level_decodes_to_the_same_weights() {
     }
 }
 
+/// Without the standard library nothing is detected.
+#[test]
+#[cfg(not(feature = "std"))]
+fn only_the_scalar_level_is_tested() {
+    assert_eq!(Level::all().map(Level::name).collect::<Vec<_>>(), ["scalar"]);
+    assert_eq!(Level::detect().name(), "scalar");
+}
+
 /// The levels above ran on this CPU's best one: what the CPU says of itself decides, not our detection.
 #[test]
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
 fn the_best_level_of_this_cpu_is_tested() {
     let names: Vec<_> = Level::all().map(Level::name).collect();
     let avx512 = is_x86_feature_detected!("avx512f")
