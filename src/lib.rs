@@ -13,3 +13,4 @@ pub mod pipeline;
 pub mod plan;
 pub mod recipe;
 pub mod tokenizer;
+pub mod weights;
