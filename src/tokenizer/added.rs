@@ -43,6 +43,15 @@ pub struct Assembled {
     pub named_special: HashSet<String>,
 }
 
+impl Assembled {
+    /// The id of an added token.
+    pub fn added(&self, text: &str) -> Option<u32> {
+        let is_it =
+            |token: &Option<Token>| token.as_ref().is_some_and(|token| token.added.is_some() && token.text == text);
+        self.tokens.iter().position(is_it).and_then(|id| u32::try_from(id).ok())
+    }
+}
+
 /// Assembles the vocabulary of `tokenizer`. No id may reach `rows`.
 pub fn assemble(files: &Files, tokenizer: &TokenizerJson, rows: u32) -> Result<Assembled, TokenizerError> {
     let base = tokenizer.model.vocab.0.len();

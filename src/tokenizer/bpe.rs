@@ -8,33 +8,42 @@ use super::special::{ROLES, SpecialTokens};
 use super::{Files, TokenTable, TokenType, TokenizerError, looks_special, pre};
 use crate::checkpoint::SideFile;
 
-/// Appends tokens, merges and special tokens. Ids without a token get a placeholder up to `rows`.
+/// Appends tokens, merges and special tokens. Ids without a token get a placeholder up to `rows`. The added tokens
+/// of `roles` have these roles unless the files give them to others.
 pub fn write(
     mut files: Files,
     rows: u32,
+    roles: &[(&'static str, &str)],
     metadata: &mut Metadata,
     notes: &mut Vec<String>,
 ) -> Result<(), TokenizerError> {
     let path = files.checkpoint.path(SideFile::TokenizerJson);
     let Some(tokenizer) = &files.tokenizer else {
-        let files_needed = vec![SideFile::TokenizerJson.name()];
-        return Err(TokenizerError::Missing { folder: files.checkpoint.folder().to_owned(), files: files_needed });
+        return Err(files.missing(&[SideFile::TokenizerJson]));
     };
     if !tokenizer.model.is_bpe() {
         let kind = tokenizer.model.kind.as_deref().unwrap_or("none");
         return Err(TokenizerError::invalid(path, format!("tokenizer model {kind}, where BPE is expected")));
     }
     let pre = pre::name(tokenizer).map_err(|unknown| TokenizerError::UnknownPreTokenizer {
-        path,
+        path: path.clone(),
         structure: unknown.structure,
         nearest: unknown.nearest,
     })?;
 
     let byte_level = has_byte_level(&tokenizer.decoder);
-    let mut assembled = added::assemble(&files, tokenizer, rows)?.tokens.into_iter();
+    let assembled = added::assemble(&files, tokenizer, rows)?;
+    let mut given = Vec::new();
+    for (role, text) in roles {
+        match assembled.added(text) {
+            Some(id) => given.push((*role, id)),
+            None => return Err(TokenizerError::invalid(path, format!("there is no added token {text:?}"))),
+        }
+    }
+    let mut tokens = assembled.tokens.into_iter();
     let mut table = TokenTable::default();
     for id in 0..rows {
-        match assembled.next().flatten() {
+        match tokens.next().flatten() {
             None => table.push(format!("[PAD{id}]"), TokenType::Unused),
             Some(Token { text, added: None }) => table.push(text, TokenType::Normal),
             Some(Token { text, added: Some(added) }) => {
@@ -50,7 +59,10 @@ pub fn write(
     }
     table.write("gpt2", pre, metadata);
 
-    let special = SpecialTokens::read(&files, ROLES, None)?;
+    let mut special = SpecialTokens::read(&files, ROLES, None)?;
+    for (role, id) in given {
+        special.set_default(role, id);
+    }
     let merges = files.tokenizer.take().and_then(|tokenizer| tokenizer.model.merges).unwrap_or_default();
     let mut merges: Vec<String> = merges.into_iter().map(|merge| merge.0).collect();
     if merges.is_empty() {

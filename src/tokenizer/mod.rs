@@ -7,8 +7,11 @@
 mod added;
 mod bpe;
 mod chat_template;
+mod gemma;
 mod json;
+mod llama;
 mod llama_json;
+mod phi3;
 mod pre;
 mod sentencepiece;
 mod special;
@@ -20,7 +23,6 @@ use weightmill_formats::Metadata;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, SideFile};
 use json::TokenizerJson;
-use special::{INFILL_ROLES, SpecialTokens};
 
 /// Why a tokenizer cannot be converted.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,22 @@ pub enum Vocabulary {
     Llama,
     /// Byte-level BPE in `tokenizer.json`.
     ByteLevel,
+    /// Qwen 2 and 3 without experts, the first DeepSeek: `tokenizer.model`, else byte-level BPE.
+    Qwen2,
+    /// The first Gemma: `tokenizer.model`.
+    Gemma,
+    /// Gemma 2: `tokenizer.model`.
+    Gemma2,
+    /// Gemma 3: `tokenizer.model`, else byte-level BPE.
+    Gemma3,
+    /// Phi-3: `tokenizer.model`, or byte-level BPE for those whose tokenizer is GPT-2's, as Phi-4's is.
+    Phi3,
+    /// ChatGLM and GLM of 2024: byte-level BPE, some roles of special tokens are given.
+    Glm,
+    /// GLM-4-0414: as [`Self::Glm`], with a token that begins a text.
+    Glm4,
+    /// GLM-4.5 and later, with experts: byte-level BPE, other roles are given.
+    Glm4Moe,
 }
 
 /// Type of a token, as in llama.h.
@@ -105,6 +123,12 @@ impl Files<'_> {
         TokenizerError::invalid(self.checkpoint.path(file), problem)
     }
 
+    /// The error that none of the files that would do is there.
+    fn missing(&self, files: &[SideFile]) -> TokenizerError {
+        let files = files.iter().map(|file| file.name()).collect();
+        TokenizerError::Missing { folder: self.checkpoint.folder().to_owned(), files }
+    }
+
     fn tokenizer_setting(&self, key: &str) -> Option<&Json> {
         self.tokenizer_config.as_ref()?.get(key).filter(|value| !value.is_null())
     }
@@ -130,59 +154,20 @@ pub fn write_metadata(
         tokenizer_config: checkpoint.json(SideFile::TokenizerConfig)?,
     };
     match vocabulary {
-        Vocabulary::Llama => write_llama(files, rows, metadata, notes),
-        Vocabulary::ByteLevel => bpe::write(files, rows, metadata, notes),
-    }
-}
-
-fn write_llama(
-    files: Files,
-    rows: u32,
-    metadata: &mut Metadata,
-    notes: &mut Vec<String>,
-) -> Result<(), TokenizerError> {
-    let checkpoint = files.checkpoint;
-    let sentencepiece = checkpoint.has(SideFile::SentencePiece);
-    if checkpoint.has(SideFile::Tekken) && files.tokenizer.is_none() {
-        return Err(files.invalid(
-            SideFile::Tekken,
-            "this form of tokenizer is not read yet; put the tokenizer.json of the same model beside it",
-        ));
-    }
-    match files.tokenizer_setting("add_prefix_space") {
-        None => {}
-        Some(Json::Bool(flag)) => metadata.replace("tokenizer.ggml.add_space_prefix", *flag),
-        Some(other) => {
-            let problem = format!("add_prefix_space is {other}, which is neither true nor false");
-            return Err(files.invalid(SideFile::TokenizerConfig, problem));
+        Vocabulary::Llama => llama::write(files, rows, metadata, notes),
+        Vocabulary::ByteLevel => bpe::write(files, rows, &[], metadata, notes),
+        Vocabulary::Qwen2 if checkpoint.has(SideFile::SentencePiece) => {
+            sentencepiece::write(&files, rows, metadata, notes)
         }
+        Vocabulary::Qwen2 => bpe::write(files, rows, &[], metadata, notes),
+        Vocabulary::Gemma => gemma::write_first(&files, rows, metadata, notes),
+        Vocabulary::Gemma3 if !checkpoint.has(SideFile::SentencePiece) => bpe::write(files, rows, &[], metadata, notes),
+        Vocabulary::Gemma2 | Vocabulary::Gemma3 => gemma::write(&files, rows, metadata, notes),
+        Vocabulary::Phi3 => phi3::write(files, rows, metadata, notes),
+        Vocabulary::Glm => bpe::write(files, rows, special::GLM_TOKENS, metadata, notes),
+        Vocabulary::Glm4 => bpe::write(files, rows, special::GLM_4_TOKENS, metadata, notes),
+        Vocabulary::Glm4Moe => bpe::write(files, rows, special::GLM_4_MOE_TOKENS, metadata, notes),
     }
-    // Code Llama's size of vocabulary, see conversion/llama.py
-    let infill = match rows {
-        32016 => Some(SpecialTokens::read(&files, INFILL_ROLES, None)?),
-        _ => None,
-    };
-    if sentencepiece {
-        sentencepiece::write(&files, rows, metadata, notes)?;
-    } else if files.tokenizer.as_ref().is_some_and(llama_json::is_sentencepiece_like) {
-        llama_json::write(&files, rows, metadata, notes)?;
-    } else if files.tokenizer.is_some() {
-        bpe::write(files, rows, metadata, notes)?;
-    } else {
-        let files = [SideFile::SentencePiece, SideFile::TokenizerJson].map(SideFile::name).to_vec();
-        return Err(TokenizerError::Missing { folder: checkpoint.folder().to_owned(), files });
-    }
-    if let Some(mut infill) = infill {
-        for (role, id) in INFILL_ROLES.iter().zip(32007..) {
-            infill.set_default(role, id);
-        }
-        infill.write(metadata, notes);
-    }
-    // the size of vocabulary by which the reference knows small Granite models; others of this size get it too
-    if rows == 49152 {
-        metadata.replace("tokenizer.ggml.add_bos_token", false);
-    }
-    Ok(())
 }
 
 /// Refuses a table that does not match the embeddings: llama.cpp would not load the file.
