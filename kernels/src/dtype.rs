@@ -87,9 +87,9 @@ dtypes! {
     U32     "U32"     gguf -  safetensors "U32"  block 1 x 4 scales - codec -;
     U64     "U64"     gguf -  safetensors "U64"  block 1 x 8 scales - codec -;
     BOOL    "BOOL"    gguf -  safetensors "BOOL" block 1 x 1 scales - codec -;
-    F8_E4M3 "F8_E4M3" gguf -  safetensors "F8_E4M3" block 1 x 1 scales - codec -;
-    F8_E5M2 "F8_E5M2" gguf -  safetensors "F8_E5M2" block 1 x 1 scales - codec -;
-    F8_E8M0 "F8_E8M0" gguf -  safetensors "F8_E8M0" block 1 x 1 scales (E8M0) codec -;
+    F8_E4M3 "F8_E4M3" gguf -  safetensors "F8_E4M3" block 1 x 1 scales - codec (<- f8_e4m3);
+    F8_E5M2 "F8_E5M2" gguf -  safetensors "F8_E5M2" block 1 x 1 scales - codec (<- f8_e5m2);
+    F8_E8M0 "F8_E8M0" gguf -  safetensors "F8_E8M0" block 1 x 1 scales (E8M0) codec (<- f8_e8m0);
 }
 
 /// One row of the table.

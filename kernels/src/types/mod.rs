@@ -5,6 +5,9 @@ pub mod bf16;
 pub mod f16;
 pub mod f32;
 pub mod f64;
+pub mod f8_e4m3;
+pub mod f8_e5m2;
+pub mod f8_e8m0;
 pub mod q2_k;
 pub mod q3_k;
 pub mod q4_0;
@@ -18,6 +21,7 @@ pub mod q8_0;
 
 mod affine;
 mod batch;
+mod bytes;
 mod centred;
 mod decode;
 mod k_scales;
