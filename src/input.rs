@@ -7,15 +7,16 @@ use weightmill_formats::{Metadata, Source};
 
 use crate::arch::{self, IdentifyError};
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::model::{Model, ModelTensor, RowOrder, TensorData};
+use crate::model::{Model, ModelTensor, TensorData};
+use crate::weights::Weights;
 
 /// An opened input.
 pub struct Input {
     /// The path as it was given.
     pub path: PathBuf,
-    /// The mapped files.
-    pub source: Box<dyn Source>,
-    /// What they hold.
+    /// The mapped files and the weights in them.
+    pub weights: Weights,
+    /// The model that they are.
     pub model: Model,
 }
 
@@ -76,14 +77,15 @@ impl Input {
     /// As [`find`], and if the files are no model that this program knows.
     pub fn open(path: &Path) -> Result<Input, InputError> {
         let Found { source, checkpoint } = find(path)?;
-        let model = match checkpoint {
-            Some(checkpoint) => arch::identify(&checkpoint, source.as_ref())?,
+        let (weights, model) = match checkpoint {
+            Some(checkpoint) => arch::identify(&checkpoint, source)?,
             None => {
                 gguf::check_declared(source.metadata(), source.tensors()).map_err(|error| error.file(path))?;
-                stored_model(source.as_ref(), path)?
+                let model = stored_model(source.as_ref(), path)?;
+                (Weights::plain(source), model)
             }
         };
-        Ok(Input { path: path.to_owned(), source, model })
+        Ok(Input { path: path.to_owned(), weights, model })
     }
 
     /// What output files are named after: the folder's own name, a single file's stem, or a GGUF file's stem without
@@ -94,7 +96,7 @@ impl Input {
             return own_name(path);
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if self.source.format() == "gguf" {
+        if self.weights.source().format() == "gguf" {
             let stem = PartName::of(path).map_or_else(|| name.trim_end_matches(".gguf").to_owned(), |part| part.stem);
             return without_type(&stem).to_owned();
         }
@@ -115,7 +117,7 @@ fn stored_model(source: &dyn Source, path: &Path) -> Result<Model, InputError> {
         name: info.name.clone(),
         shape: info.shape.clone(),
         dtype: info.dtype,
-        data: TensorData::Stored { index, rows: RowOrder::Stored },
+        data: TensorData::stored(index, &info.shape),
     };
     let tensors = source.tensors().iter().enumerate().map(tensor).collect();
     let mut notes = Vec::new();

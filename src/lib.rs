@@ -13,4 +13,5 @@ pub mod pipeline;
 pub mod plan;
 pub mod recipe;
 pub mod tokenizer;
+pub mod view;
 pub mod weights;

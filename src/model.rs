@@ -3,6 +3,8 @@
 use weightmill_formats::Metadata;
 use weightmill_kernels::Dtype;
 
+use crate::view::View;
+
 /// What identifying a source yields: the 16- or 32-bit GGUF that llama.cpp's converter would have written
 /// (or the GGUF that was given), not yet as bytes.
 #[derive(Clone, Debug)]
@@ -33,26 +35,57 @@ pub struct ModelTensor {
 /// Where the values of a tensor come from.
 #[derive(Clone, Debug)]
 pub enum TensorData {
-    /// Tensor `index` of the source, its rows reordered by `rows`.
-    Stored {
-        /// Index into [`weightmill_formats::Source::tensors`].
-        index: usize,
-        /// Order of the rows.
-        rows: RowOrder,
-    },
+    /// Rows of stored weights, one piece after the other. All pieces have rows of the same length.
+    Pieces(Vec<Piece>),
     /// Values that no source tensor holds, such as `rope_freqs`.
     Computed(Vec<f32>),
 }
 
-/// How rows of the output map to rows of the source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowOrder {
-    /// As stored.
-    Stored,
-    /// Query and key projections of Llama: inside each of `heads` heads the two halves of the rows are
-    /// interleaved, because ggml rotates adjacent pairs where transformers rotates halves.
-    InterleaveHalves {
-        /// Number of heads (of key heads for key projections).
-        heads: u64,
-    },
+/// Rows of a tensor that come from one stored weight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Number of the weight in [`crate::weights::Weights::list`].
+    pub weight: usize,
+    /// Which of its elements.
+    pub view: View,
+    /// What is done with each.
+    pub map: Map,
+}
+
+/// Arithmetic on every value of a weight, in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Map {
+    /// None.
+    #[default]
+    Same,
+    /// `x + 1`: Gemma stores the scales of its norms less one.
+    PlusOne,
+    /// `-exp(x)`: state-space models store the logarithm of their decay.
+    MinusExp,
+}
+
+impl Map {
+    /// Applies it to `values`.
+    pub fn apply(self, values: &mut [f32]) {
+        match self {
+            Map::Same => {}
+            Map::PlusOne => values.iter_mut().for_each(|value| *value += 1.0),
+            Map::MinusExp => values.iter_mut().for_each(|value| *value = -f64::from(*value).exp() as f32),
+        }
+    }
+}
+
+impl TensorData {
+    /// All of weight number `weight`, of this shape, as stored.
+    pub fn stored(weight: usize, shape: &[u64]) -> Self {
+        TensorData::Pieces(vec![Piece { weight, view: View::whole(shape), map: Map::Same }])
+    }
+
+    /// The pieces; none of computed values.
+    pub fn pieces(&self) -> &[Piece] {
+        match self {
+            TensorData::Pieces(pieces) => pieces,
+            TensorData::Computed(_) => &[],
+        }
+    }
 }

@@ -135,6 +135,21 @@ impl Weights {
             }
         }
     }
+
+    /// Tells the system that these elements of a weight are not needed again. Of encoded weights the same share of every
+    /// part is meant, which is exact for those stored row by row and harmless for others.
+    pub fn release(&self, weight: &Weight, elements: Range<u64>) {
+        let total = weight.elements().max(1);
+        let release = |index: usize| {
+            let tensor = &self.source.tensors()[index];
+            let at = |element: u64| (u128::from(tensor.bytes) * u128::from(element) / u128::from(total)) as u64;
+            self.source.release(tensor, at(elements.start)..at(elements.end));
+        };
+        match &weight.storage {
+            Storage::Plain(index) => release(*index),
+            Storage::Encoded(encoded) => encoded.parts().into_iter().for_each(release),
+        }
+    }
 }
 
 impl Weight {
@@ -159,5 +174,18 @@ impl Weight {
     /// Weights per row.
     pub fn columns(&self) -> usize {
         self.shape.last().map_or(1, |columns| *columns as usize)
+    }
+
+    /// Number of weights.
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().product()
+    }
+
+    /// The scheme, if the weight is stored by one.
+    pub fn encoded(&self) -> Option<&dyn Encoded> {
+        match &self.storage {
+            Storage::Plain(_) => None,
+            Storage::Encoded(encoded) => Some(encoded.as_ref()),
+        }
     }
 }

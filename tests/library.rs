@@ -24,13 +24,13 @@ fn run_on(checkpoint: &Path, folder: &Path, control: Control<'_>) -> Result<(), 
     let input = Input::open(checkpoint).unwrap();
     let output = |name: &str| Output { recipe: Recipe::find(name).unwrap(), path: folder.join(name) };
     let request = Request { outputs: vec![output("Q4_K_M"), output("Q8_0")], ..Request::default() };
-    let source = input.source.as_ref();
-    let facts = plan::Input { path: &input.path, source, model: &input.model, importance: None };
+    let weights = &input.weights;
+    let facts = plan::Input { path: &input.path, weights, model: &input.model, importance: None };
     let plan = plan::plan(&facts, &request).unwrap();
     let threads = NonZeroUsize::new(2).unwrap();
     let settings = Settings { threads, max_memory: 1 << 20, level: Level::detect(), force: false };
     let importance = Importance::default();
-    let run = Run::new(&plan, source, &input.model, &importance, settings)?;
+    let run = Run::new(&plan, weights, &input.model, &importance, settings)?;
     assert!(run.buffer_bytes() <= 1 << 20);
     run.execute(control)?;
     for output in &plan.outputs {

@@ -25,8 +25,10 @@ pub enum IdentifyError {
     UnknownArchitecture { path: PathBuf, found: String, supported: Vec<&'static str> },
     #[error("{}: the weights are quantized already ({method}), which is not read yet", path.display())]
     Quantized { path: PathBuf, method: String },
-    #[error("config.json declares {declared} layers, but there are only {tensors} tensors")]
-    Layers { declared: u32, tensors: usize },
+    #[error("config.json declares {declared} {what}, but there are only {tensors} tensors")]
+    TooMany { what: &'static str, declared: u32, tensors: usize },
+    #[error("tensor {name}: an expert beyond the {experts} that config.json declares")]
+    ExtraExpert { name: String, experts: u32 },
     #[error("no rule for {unnamed}: the architecture of config.json does not have them")]
     Unnamed { unnamed: Listing },
     #[error("missing {missing}, which config.json calls for")]

@@ -2,9 +2,8 @@
 
 use super::config::{Config, ConfigError};
 use super::rope::Rope;
-use super::tensors::Rule;
+use super::rule::Rule;
 use super::{Architecture, Description, hyper};
-use crate::model::RowOrder;
 use crate::tokenizer::Vocabulary;
 
 /// `LlamaForCausalLM`.
@@ -61,8 +60,6 @@ fn describe(config: &Config) -> Result<Description, ConfigError> {
         return Err(config.error("head_dim", format!("{heads} heads of {head_dim} columns are too many")));
     };
     let keys = key_value_heads * head_dim;
-    let query_rows = RowOrder::InterleaveHalves { heads: heads.into() };
-    let key_rows = RowOrder::InterleaveHalves { heads: key_value_heads.into() };
     let attention_bias = config.flag("attention_bias")?;
     let mlp_bias = config.flag("mlp_bias")?;
     let tied = config.flag("tie_word_embeddings")?;
@@ -76,15 +73,18 @@ fn describe(config: &Config) -> Result<Description, ConfigError> {
         norm("model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight"),
         norm("model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight"),
         Rule::new("model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight", [queries, hidden])
-            .rows(query_rows),
-        Rule::new("model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", [keys, hidden]).rows(key_rows),
+            .interleave_halves(heads),
+        Rule::new("model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", [keys, hidden])
+            .interleave_halves(key_value_heads),
         Rule::new("model.layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight", [keys, hidden]),
         Rule::new("model.layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight", [hidden, queries]),
         Rule::new("model.layers.{}.mlp.gate_proj.weight", "blk.{}.ffn_gate.weight", [feed_forward, hidden]),
         Rule::new("model.layers.{}.mlp.up_proj.weight", "blk.{}.ffn_up.weight", [feed_forward, hidden]),
         Rule::new("model.layers.{}.mlp.down_proj.weight", "blk.{}.ffn_down.weight", [hidden, feed_forward]),
-        bias("model.layers.{}.self_attn.q_proj.bias", "blk.{}.attn_q.bias", queries, attention_bias).rows(query_rows),
-        bias("model.layers.{}.self_attn.k_proj.bias", "blk.{}.attn_k.bias", keys, attention_bias).rows(key_rows),
+        bias("model.layers.{}.self_attn.q_proj.bias", "blk.{}.attn_q.bias", queries, attention_bias)
+            .interleave_halves(heads),
+        bias("model.layers.{}.self_attn.k_proj.bias", "blk.{}.attn_k.bias", keys, attention_bias)
+            .interleave_halves(key_value_heads),
         bias("model.layers.{}.self_attn.v_proj.bias", "blk.{}.attn_v.bias", keys, attention_bias),
         bias("model.layers.{}.self_attn.o_proj.bias", "blk.{}.attn_output.bias", hidden, attention_bias),
         bias("model.layers.{}.mlp.gate_proj.bias", "blk.{}.ffn_gate.bias", feed_forward, mlp_bias),
@@ -95,6 +95,7 @@ fn describe(config: &Config) -> Result<Description, ConfigError> {
     Ok(Description {
         layers,
         vocabulary_rows: vocabulary,
+        renames: &[],
         rules,
         computed: frequency_factors.map(|factors| ("rope_freqs.weight", factors)).into_iter().collect(),
         hyper_parameters: vec![("vocab_size", vocabulary.into()), ("rope.dimension_count", head_dim.into())],

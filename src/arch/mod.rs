@@ -8,6 +8,7 @@ mod error;
 mod hyper;
 mod llama;
 mod rope;
+mod rule;
 mod tensors;
 
 use weightmill_formats::{Metadata, Source, Value};
@@ -17,8 +18,9 @@ use crate::card::{self, ParameterCounts};
 use crate::checkpoint::{Checkpoint, CheckpointError, SideFile};
 use crate::model::{Model, ModelTensor, TensorData};
 use crate::tokenizer::{self, Vocabulary};
+use crate::weights::Weights;
 use config::Config;
-use tensors::Rule;
+use rule::Rule;
 
 pub use config::ConfigError;
 pub use error::{IdentifyError, Listing};
@@ -51,6 +53,8 @@ struct Description {
     layers: u32,
     /// Rows of the embedding table.
     vocabulary_rows: u32,
+    /// Other beginnings of tensor names, and what they stand for: the text part of a larger model has its own.
+    renames: &'static [(&'static str, &'static str)],
     rules: Vec<Rule>,
     /// Tensors that the checkpoint does not have: name and values. They are written first.
     computed: Vec<(&'static str, Vec<f32>)>,
@@ -59,12 +63,12 @@ struct Description {
 }
 
 /// The 16- or 32-bit GGUF, not yet as bytes, that llama.cpp's converter makes of `checkpoint`, whose tensors
-/// are those of `source`.
+/// are those of `source`; and the weights that it refers to.
 ///
 /// # Errors
 /// When files are missing, the architecture is unknown, config.json and the tensors contradict each other, or the
 /// tokenizer is not understood. All are found before any output exists.
-pub fn identify(checkpoint: &Checkpoint, source: &dyn Source) -> Result<Model, IdentifyError> {
+pub fn identify(checkpoint: &Checkpoint, source: Box<dyn Source>) -> Result<(Weights, Model), IdentifyError> {
     let Some(mut config) = Config::read(checkpoint)? else { return Err(missing(checkpoint)) };
     let as_stored = config.to_json();
     let architecture = find(&config)?;
@@ -80,7 +84,8 @@ pub fn identify(checkpoint: &Checkpoint, source: &dyn Source) -> Result<Model, I
         return Err(config.error("vocab_size", problem).into());
     }
 
-    let mapped = tensors::map(source, &description.rules, description.layers)?;
+    let weights = Weights::plain(source);
+    let mapped = tensors::map(&weights, description.renames, &description.rules, description.layers)?;
     let mut notes = mapped.notes;
     let mut tensors: Vec<ModelTensor> = description
         .computed
@@ -102,7 +107,7 @@ pub fn identify(checkpoint: &Checkpoint, source: &dyn Source) -> Result<Model, I
     metadata.replace("general.quantization_version", QUANTIZATION_VERSION);
     let rows = description.vocabulary_rows;
     tokenizer::write_metadata(architecture.vocabulary, checkpoint, &as_stored, rows, &mut metadata, &mut notes)?;
-    Ok(Model { architecture: architecture.name.to_owned(), metadata, tensors, notes })
+    Ok((weights, Model { architecture: architecture.name.to_owned(), metadata, tensors, notes }))
 }
 
 /// The row of the table for the first of the config's `architectures`.

@@ -1,46 +1,16 @@
-//! From the tensors of a checkpoint to those of GGUF: names, shapes, row orders and types, all by rules.
+//! From the weights of a checkpoint to the tensors of GGUF: names, shapes, row orders and types, all by rules.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use weightmill_formats::Source;
 use weightmill_kernels::Dtype;
 
 use super::error::{IdentifyError, Listing};
-use crate::model::{ModelTensor, RowOrder, TensorData};
+use super::rule::Rule;
+use crate::model::{ModelTensor, Piece, TensorData};
+use crate::weights::{Weight, Weights};
 
 /// Endings of tensors that runtimes compute themselves; some publishers store them.
 const COMPUTED_BY_RUNTIMES: &[&str] = &[".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq"];
-
-/// How one tensor, or one per layer, goes over to GGUF. `{}` in a name stands for the number of the layer.
-#[derive(Clone, Debug)]
-pub struct Rule {
-    from: &'static str,
-    to: &'static str,
-    shape: Vec<u64>,
-    rows: RowOrder,
-    required: bool,
-}
-
-impl Rule {
-    /// The tensor `from` of config.json's world becomes `to` and has the shape `shape`.
-    pub fn new<const N: usize>(from: &'static str, to: &'static str, shape: [u32; N]) -> Self {
-        Self { from, to, shape: shape.map(u64::from).to_vec(), rows: RowOrder::Stored, required: true }
-    }
-
-    /// The rows are reordered.
-    pub fn rows(self, rows: RowOrder) -> Self {
-        Self { rows, ..self }
-    }
-
-    /// The tensor may be absent, unless `required`.
-    pub fn optional_unless(self, required: bool) -> Self {
-        Self { required, ..self }
-    }
-
-    fn is_per_layer(&self) -> bool {
-        self.from.contains("{}")
-    }
-}
 
 /// Tensors of a checkpoint in GGUF's terms.
 #[derive(Debug)]
@@ -53,67 +23,64 @@ pub struct Mapped {
     pub notes: Vec<String>,
 }
 
-/// Applies `rules` to all tensors of `source`.
+/// Applies `rules` to all weights, after `renames` of the beginnings of their names.
 ///
 /// The order is that of the files by name, and of the names by bytes inside each, as the reference reads them.
 ///
 /// # Errors
-/// When a tensor has no rule, a rule's tensor is missing, or a shape or type is not as expected.
-pub fn map(source: &dyn Source, rules: &[Rule], layers: u32) -> Result<Mapped, IdentifyError> {
-    let tensors = source.tensors();
+/// When a weight has no rule, a rule's weight is missing, or a shape or type is not as expected.
+pub fn map(weights: &Weights, renames: &[(&str, &str)], rules: &[Rule], layers: u32) -> Result<Mapped, IdentifyError> {
+    let list = weights.list();
     // hostile configurations declare billions
-    if u64::from(layers) > tensors.len() as u64 {
-        return Err(IdentifyError::Layers { declared: layers, tensors: tensors.len() });
+    let experts = rules.iter().filter_map(|rule| rule.experts).map(|experts| ("experts", experts));
+    for (what, declared) in experts.chain([("layers", layers)]) {
+        if u64::from(declared) > list.len() as u64 {
+            return Err(IdentifyError::TooMany { what, declared, tensors: list.len() });
+        }
     }
-    let files = source.files();
-    let name_of = |file: usize| files.get(file).and_then(|path| path.file_name());
-    let mut order: Vec<usize> = (0..tensors.len()).collect();
-    order.sort_by_key(|index| (name_of(tensors[*index].file), tensors[*index].name.as_bytes()));
-
-    let by_name: HashMap<&str, (usize, &Rule)> =
-        rules.iter().enumerate().map(|(index, rule)| (rule.from, (index, rule))).collect();
-    let dtype = intermediate(source, &order);
-    let mut seen = vec![vec![false; layers as usize]; rules.len()];
-    let mut mapped = Vec::with_capacity(tensors.len());
+    let order = reading_order(weights);
+    let dtype = intermediate(list, &order);
+    let mut rows = Rows::new(rules, layers);
     let (mut unnamed, mut computed) = (Listing::default(), 0);
+    let mut ignored: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut tensors = Vec::with_capacity(list.len());
     for index in order {
-        let tensor = &tensors[index];
-        if COMPUTED_BY_RUNTIMES.iter().any(|ending| tensor.name.ends_with(ending)) {
+        let weight = &list[index];
+        let name = renamed(&weight.name, renames);
+        if COMPUTED_BY_RUNTIMES.iter().any(|ending| name.ends_with(ending)) {
             computed += 1;
             continue;
         }
-        let (pattern, layer) = pattern(&tensor.name);
-        let found = by_name.get(pattern.as_str()).filter(|_| layer.is_none_or(|layer| layer < u64::from(layers)));
-        let Some((number, rule)) = found else {
-            unnamed.push(&tensor.name);
+        let ignoring = |rule: &&Rule| rule.ignored.is_some() && name.starts_with(rule.takes[0].name);
+        if let Some(note) = rules.iter().find(ignoring).and_then(|rule| rule.ignored) {
+            *ignored.entry(note).or_default() += 1;
+            continue;
+        }
+        let place = Place::of(&name);
+        let Some((rule, input)) = rows.find(&place) else {
+            unnamed.push(&weight.name);
             continue;
         };
-        if tensor.shape != rule.shape {
-            return Err(IdentifyError::Shape {
-                name: tensor.name.clone(),
-                found: tensor.shape.clone(),
-                expected: rule.shape.clone(),
-            });
+        let expected = &rules[rule].takes[input].shape;
+        if weight.shape != *expected {
+            let (name, found, expected) = (weight.name.clone(), weight.shape.clone(), expected.clone());
+            return Err(IdentifyError::Shape { name, found, expected });
         }
-        if !matches!(tensor.dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(IdentifyError::Dtype { name: tensor.name.clone(), dtype: tensor.dtype });
+        if weight.encoded().is_none() && !is_floating(weight.dtype) {
+            return Err(IdentifyError::Dtype { name: weight.name.clone(), dtype: weight.dtype });
         }
-        let layer = layer.unwrap_or(0);
-        seen[*number][layer as usize] = true;
-        let name = rule.to.replacen("{}", &layer.to_string(), 1);
-        // llama.cpp computes with norms and biases in f32 only
-        let exact = tensor.shape.len() < 2 || name.ends_with("_norm.weight") || !name.ends_with(".weight");
-        mapped.push(ModelTensor {
-            name,
-            shape: tensor.shape.clone(),
-            dtype: if exact { Dtype::F32 } else { dtype },
-            data: TensorData::Stored { index, rows: rule.rows },
-        });
+        let experts = rules[rule].copies();
+        if place.expert >= u64::from(experts) {
+            return Err(IdentifyError::ExtraExpert { name: weight.name.clone(), experts });
+        }
+        if let Some(found) = rows.arrive(rule, input, &place, index) {
+            tensors.extend(make(&rules[rule], place.layer, &found, list, dtype));
+        }
     }
     if !unnamed.is_empty() {
         return Err(IdentifyError::Unnamed { unnamed });
     }
-    let missing = missing(rules, &seen);
+    let missing = rows.missing();
     if !missing.is_empty() {
         return Err(IdentifyError::MissingTensors { missing });
     }
@@ -121,45 +88,160 @@ pub fn map(source: &dyn Source, rules: &[Rule], layers: u32) -> Result<Mapped, I
     if computed > 0 {
         notes.push(format!("{computed} tensors left out that runtimes compute themselves (rotary frequencies, masks)"));
     }
-    Ok(Mapped { tensors: mapped, dtype, notes })
+    notes.extend(ignored.into_iter().map(|(note, count)| format!("{count} tensors left out: {note}")));
+    Ok(Mapped { tensors, dtype, notes })
 }
 
-/// `name` with its first number replaced by `{}`, and that number. Numbers that no layer can have stay as they are.
-fn pattern(name: &str) -> (String, Option<u64>) {
-    let mut start = 0;
-    for part in name.split('.') {
-        if !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) {
-            // `007` is not how a layer is written
-            let number = part.parse().ok().filter(|number: &u64| number.to_string() == part);
-            return match number {
-                Some(number) => (format!("{}{{}}{}", &name[..start], &name[start + part.len()..]), Some(number)),
-                None => (name.to_owned(), None),
-            };
-        }
-        start += part.len() + 1;
-    }
-    (name.to_owned(), None)
+/// Weights by file, and in each by name.
+fn reading_order(weights: &Weights) -> Vec<usize> {
+    let files = weights.source().files();
+    let name_of = |file: usize| files.get(file).and_then(|path| path.file_name());
+    let list = weights.list();
+    let mut order: Vec<usize> = (0..list.len()).collect();
+    order.sort_by_key(|index| (name_of(weights.main_tensor(&list[*index]).file), list[*index].name.as_bytes()));
+    order
 }
 
-fn missing(rules: &[Rule], seen: &[Vec<bool>]) -> Listing {
-    let mut missing = Listing::default();
-    for (rule, seen) in rules.iter().zip(seen).filter(|(rule, _)| rule.required) {
-        let expected = if rule.is_per_layer() { seen.len() } else { 1 };
-        for (layer, seen) in seen.iter().enumerate().take(expected) {
-            if !seen {
-                missing.push(&rule.from.replacen("{}", &layer.to_string(), 1));
-            }
-        }
-    }
-    missing
+fn renamed(name: &str, renames: &[(&str, &str)]) -> String {
+    let found = renames.iter().find_map(|(from, to)| Some((to, name.strip_prefix(from)?)));
+    found.map_or_else(|| name.to_owned(), |(to, rest)| format!("{to}{rest}"))
+}
+
+/// What a rule makes of the weights that it took, the inputs of all experts one after the other.
+fn make<'a>(
+    rule: &'a Rule,
+    layer: u64,
+    found: &'a [usize],
+    list: &'a [Weight],
+    dtype: Dtype,
+) -> impl Iterator<Item = ModelTensor> + 'a {
+    rule.makes.iter().map(move |part| {
+        let experts = rule.copies() as usize;
+        let inputs = rule.takes.len();
+        let pieces = (0..experts).flat_map(|expert| {
+            part.pieces.iter().map(move |(input, view, map)| Piece {
+                weight: found[expert * inputs + input],
+                view: view.clone(),
+                map: *map,
+            })
+        });
+        let pieces: Vec<Piece> = pieces.collect();
+        let name = part.to.replacen("{}", &layer.to_string(), 1);
+        let stack = rule.experts.map(u64::from);
+        let shape: Vec<u64> = stack.into_iter().chain(part.shape.iter().copied()).collect();
+        let stored = list[pieces[0].weight].dtype;
+        let dtype = match () {
+            () if is_exact(&name, &shape) => Dtype::F32,
+            () if stored.is_quantized() => stored,
+            () => dtype,
+        };
+        ModelTensor { name, shape, dtype, data: TensorData::Pieces(pieces) }
+    })
+}
+
+/// llama.cpp computes with norms and biases in f32 only.
+fn is_exact(name: &str, shape: &[u64]) -> bool {
+    shape.len() < 2 || name.ends_with("_norm.weight") || !name.ends_with(".weight")
+}
+
+fn is_floating(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
 }
 
 /// The type that the reference's own choice (`--outtype auto`) and its f32 route come to: matrices keep the 16-bit
 /// type of the first one, and become F32 otherwise.
-fn intermediate(source: &dyn Source, order: &[usize]) -> Dtype {
-    let matrix = order.iter().map(|index| &source.tensors()[*index]).find(|tensor| tensor.shape.len() >= 2);
-    match matrix.map(|tensor| tensor.dtype) {
+fn intermediate(list: &[Weight], order: &[usize]) -> Dtype {
+    let matrix = order.iter().map(|index| &list[*index]).find(|weight| weight.shape.len() >= 2);
+    match matrix.map(|weight| weight.dtype) {
         Some(dtype @ (Dtype::BF16 | Dtype::F16)) => dtype,
         _ => Dtype::F32,
+    }
+}
+
+/// A tensor's name taken apart: with `{}` and `{e}` for its numbers, and these.
+struct Place {
+    pattern: String,
+    layer: u64,
+    expert: u64,
+    numbers: usize,
+}
+
+impl Place {
+    fn of(name: &str) -> Self {
+        let mut numbers = Vec::new();
+        let parts = name.split('.').map(|part| {
+            // `007` is not how a layer is written
+            let number = part.parse().ok().filter(|number: &u64| number.to_string() == part);
+            match (number, numbers.len()) {
+                (Some(number), 0 | 1) => {
+                    numbers.push(number);
+                    if numbers.len() == 1 { "{}" } else { "{e}" }
+                }
+                _ => part,
+            }
+        });
+        let pattern = parts.collect::<Vec<_>>().join(".");
+        let number = |index: usize| numbers.get(index).copied().unwrap_or(0);
+        Self { pattern, layer: number(0), expert: number(1), numbers: numbers.len() }
+    }
+}
+
+/// The rules by name, and which of their weights were seen.
+struct Rows<'a> {
+    rules: &'a [Rule],
+    layers: u32,
+    /// Rule and input by pattern.
+    by_name: HashMap<&'a str, Vec<(usize, usize)>>,
+    /// By rule and layer: for every expert and input the weight.
+    seen: HashMap<(usize, u64), Vec<Option<usize>>>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(rules: &'a [Rule], layers: u32) -> Self {
+        let mut by_name: HashMap<&str, Vec<(usize, usize)>> = HashMap::new();
+        for (rule, row) in rules.iter().enumerate().filter(|(_, row)| row.ignored.is_none()) {
+            for (input, taken) in row.takes.iter().enumerate() {
+                by_name.entry(taken.name).or_default().push((rule, input));
+            }
+        }
+        Self { rules, layers, by_name, seen: HashMap::new() }
+    }
+
+    fn find(&self, place: &Place) -> Option<(usize, usize)> {
+        if place.numbers > 0 && place.layer >= u64::from(self.layers) {
+            return None;
+        }
+        let rules = self.by_name.get(place.pattern.as_str())?;
+        rules.iter().copied().find(|(rule, _)| (self.rules[*rule].on)(place.layer as u32))
+    }
+
+    /// Notes a weight; when it is the last of its rule and layer, returns all of them.
+    fn arrive(&mut self, rule: usize, input: usize, place: &Place, weight: usize) -> Option<Vec<usize>> {
+        let inputs = self.rules[rule].takes.len();
+        let slots = inputs * self.rules[rule].copies() as usize;
+        let seen = self.seen.entry((rule, place.layer)).or_insert_with(|| vec![None; slots]);
+        seen[place.expert as usize * inputs + input] = Some(weight);
+        seen.iter().copied().collect()
+    }
+
+    fn missing(&self) -> Listing {
+        let mut missing = Listing::default();
+        for (number, rule) in self.rules.iter().enumerate().filter(|(_, rule)| rule.ignored.is_none()) {
+            let layers = if rule.is_per_layer() { self.layers } else { 1 };
+            for layer in (0..layers).filter(|layer| !rule.is_per_layer() || (rule.on)(*layer)) {
+                let seen = self.seen.get(&(number, u64::from(layer)));
+                if seen.is_none() && !rule.required {
+                    continue;
+                }
+                for slot in 0..rule.takes.len() * rule.copies() as usize {
+                    if seen.is_none_or(|seen| seen[slot].is_none()) {
+                        let (expert, input) = (slot / rule.takes.len(), slot % rule.takes.len());
+                        let name = rule.takes[input].name.replacen("{}", &layer.to_string(), 1);
+                        missing.push(&name.replacen("{e}", &expert.to_string(), 1));
+                    }
+                }
+            }
+        }
+        missing
     }
 }

@@ -36,10 +36,10 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         }
         None => (Importance::default(), None),
     };
-    let source = input.source.as_ref();
-    let facts = plan::Input { path: &input.path, source, model: &input.model, importance: summary.as_ref() };
+    let Input { path, weights, model } = &input;
+    let facts = plan::Input { path, weights, model, importance: summary.as_ref() };
     let plan = plan::plan(&facts, &request)?;
-    let run = Run::new(&plan, source, &input.model, &importance, settings)?;
+    let run = Run::new(&plan, weights, model, &importance, settings)?;
 
     if !args.quiet {
         warn(&input, &plan);

@@ -1,6 +1,7 @@
 //! How many rows a chunk may have, so that the buffers of all threads together stay under a limit.
 
 use super::Error;
+use super::gather::{MAX_BLOCK, TILE_ROWS};
 use super::work::Work;
 
 /// Weights of a chunk, if the limit allows: decoded they fit a second-level cache, and what is written for them is
@@ -18,6 +19,8 @@ const BYTES_PER_WEIGHT: u64 = 4 + 4;
 pub(super) struct Buffers {
     /// Decoded weights.
     pub weights: usize,
+    /// Weights decoded on the way to being transposed.
+    pub tile: usize,
     /// Encoded bytes.
     pub bytes: usize,
 }
@@ -25,7 +28,7 @@ pub(super) struct Buffers {
 impl Buffers {
     /// Bytes of memory.
     pub fn size(self) -> u64 {
-        self.weights as u64 * size_of::<f32>() as u64 + self.bytes as u64
+        (self.weights + self.tile) as u64 * size_of::<f32>() as u64 + self.bytes as u64
     }
 }
 
@@ -40,10 +43,15 @@ pub(super) fn divide(works: &mut [Work<'_>], threads: usize, limit: u64) -> Resu
     for work in works {
         let converted = || work.encodings.iter().filter(|encoding| !work.is_unchanged(encoding));
         if converted().next().is_none() {
-            work.chunk_rows = (COPY_BYTES / work.row_bytes(work.from).max(1)).clamp(1, work.rows_per_expert.max(1));
+            let row_bytes =
+                usize::try_from(work.source_bytes() / (work.rows as u64).max(1)).unwrap_or(usize::MAX).max(1);
+            work.chunk_rows = (COPY_BYTES / row_bytes).clamp(1, work.rows_per_expert.max(1));
             continue;
         }
-        let fitting = usize::try_from(share / BYTES_PER_WEIGHT).unwrap_or(usize::MAX) / work.columns.max(1);
+        let tile = |rows: usize| if work.is_transposed() { TILE_ROWS * (rows + 2 * MAX_BLOCK) } else { 0 };
+        let fixed = (tile(0) * size_of::<f32>()) as u64;
+        let row = (work.columns as u64).saturating_mul(BYTES_PER_WEIGHT) + (tile(1) * size_of::<f32>()) as u64 - fixed;
+        let fitting = usize::try_from(share.saturating_sub(fixed) / row.max(1)).unwrap_or(usize::MAX);
         if fitting == 0 && too_long.is_none_or(|worst| worst.columns < work.columns) {
             too_long = Some(work);
             continue;
@@ -52,6 +60,7 @@ pub(super) fn divide(works: &mut [Work<'_>], threads: usize, limit: u64) -> Resu
         let rows = wanted.min(fitting);
         let row_bytes = converted().flat_map(|encoding| [encoding.to, encoding.via]).map(|dtype| work.row_bytes(dtype));
         buffers.weights = buffers.weights.max(work.columns * rows);
+        buffers.tile = buffers.tile.max(tile(rows));
         buffers.bytes = buffers.bytes.max(row_bytes.max().unwrap_or(0) * rows);
         work.chunk_rows = rows;
     }

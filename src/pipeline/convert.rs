@@ -2,33 +2,46 @@
 
 use std::ops::Range;
 
-use weightmill_formats::{Source, TensorInfo};
 use weightmill_kernels::{Dtype, Level, dequantize, first_non_finite, quantize, validate};
 
 use super::budget::Buffers;
+use super::gather::gather;
 use super::outputs::Writer;
 use super::work::{Encoding, Work};
 use super::{Error, Site};
-use crate::model::{RowOrder, TensorData};
+use crate::model::TensorData;
+use crate::weights::Weights;
 
 /// A thread's buffers, which never grow, and what every chunk needs.
 pub(super) struct Converter<'a> {
     level: Level,
-    source: &'a dyn Source,
+    source: &'a Weights,
     writer: &'a Writer<'a>,
     weights: Vec<f32>,
+    tile: Vec<f32>,
     bytes: Vec<u8>,
 }
 
 impl<'a> Converter<'a> {
-    pub fn new(level: Level, source: &'a dyn Source, writer: &'a Writer<'a>, buffers: Buffers) -> Self {
-        Self { level, source, writer, weights: vec![0.0; buffers.weights], bytes: vec![0; buffers.bytes] }
+    pub fn new(level: Level, source: &'a Weights, writer: &'a Writer<'a>, buffers: Buffers) -> Self {
+        Self {
+            level,
+            source,
+            writer,
+            weights: vec![0.0; buffers.weights],
+            tile: vec![0.0; buffers.tile],
+            bytes: vec![0; buffers.bytes],
+        }
     }
 
-    /// Brings these rows of a tensor, which lie in one expert, to all outputs.
+    /// Brings these rows of a tensor, which lie in one expert and one piece, to all outputs.
     pub fn convert(&mut self, work: &Work<'_>, rows: Range<usize>) -> Result<(), Error> {
         let mut decoded = None;
         for encoding in &work.encodings {
+            if encoding.lossless {
+                self.repack(work, rows.clone(), encoding)?;
+                continue;
+            }
             if work.is_unchanged(encoding) {
                 self.copy(work, rows.clone(), encoding)?;
                 continue;
@@ -47,20 +60,14 @@ impl<'a> Converter<'a> {
     fn decode(&mut self, work: &Work<'_>, rows: Range<usize>, via: Dtype) -> Result<(), Error> {
         let columns = work.columns;
         let weights = &mut self.weights[..rows.len() * columns];
-        match &work.tensor.data {
-            TensorData::Computed(values) => weights.copy_from_slice(&values[rows.start * columns..rows.end * columns]),
-            TensorData::Stored { index, .. } => {
-                let view = self.source.view(&self.source.tensors()[*index]);
-                let row_bytes = work.row_bytes(work.from);
-                if work.order == RowOrder::Stored {
-                    dequantize(self.level, work.from, &view[rows.start * row_bytes..rows.end * row_bytes], weights);
-                } else {
-                    for (row, weights) in rows.clone().zip(weights.chunks_exact_mut(columns)) {
-                        let row = work.source_row(row);
-                        dequantize(self.level, work.from, &view[row * row_bytes..(row + 1) * row_bytes], weights);
-                    }
-                }
-            }
+        if let TensorData::Computed(values) = &work.tensor.data {
+            weights.copy_from_slice(&values[rows.start * columns..rows.end * columns]);
+        }
+        if let Some((piece, start)) = work.piece_at(rows.start) {
+            let weight = &self.source.list()[piece.weight];
+            let within = (rows.start - start) as u64..(rows.end - start) as u64;
+            gather(self.source, weight, &piece.view, self.level, within, weights, &mut self.tile);
+            piece.map.apply(weights);
         }
         if work.rounds(via) {
             let bytes = &mut self.bytes[..rows.len() * work.row_bytes(via)];
@@ -71,8 +78,8 @@ impl<'a> Converter<'a> {
             None => Ok(()),
             Some(at) => {
                 let value = weights[at];
-                let site = self.site(work, rows.start + at / columns);
-                Err(Error::NonFinite { site, column: at % columns, value })
+                let (site, column) = self.site(work, rows.start + at / columns, at % columns);
+                Err(Error::NonFinite { site, column, value })
             }
         }
     }
@@ -89,22 +96,50 @@ impl<'a> Converter<'a> {
         quantize(self.level, encoding.to, weights, columns, importance, bytes);
         let bytes = &self.bytes[..rows.len() * work.row_bytes(encoding.to)];
         if let Err(block) = validate(encoding.to, bytes) {
-            let per_row = columns / encoding.to.info().block_len;
-            let site = self.site(work, rows.start + block / per_row);
-            return Err(Error::Overflow { site, block: block % per_row, dtype: encoding.to });
+            let (site, block) = self.block_site(work, rows.start, block, encoding.to);
+            return Err(Error::Overflow { site, block, dtype: encoding.to });
+        }
+        self.write(work, rows.start, encoding, bytes)
+    }
+
+    /// The stored codes are the wanted ones in another order: no value changes.
+    fn repack(&mut self, work: &Work<'_>, rows: Range<usize>, encoding: &Encoding<'_>) -> Result<(), Error> {
+        let (piece, start) = work.piece_at(rows.start).expect("only stored tensors are repacked");
+        let weight = &self.source.list()[piece.weight];
+        let encoded = weight.encoded().expect("only encoded weights are repacked");
+        let row_bytes = work.row_bytes(encoding.to);
+        let bytes = &mut self.bytes[..rows.len() * row_bytes];
+        let mut row = rows.start;
+        while row < rows.end {
+            let within = (row - start) as u64;
+            let run = piece.view.run(within, (rows.end - row) as u64) as usize;
+            let stored = piece.view.row_start(within) as usize / work.columns;
+            let first = row - rows.start;
+            let bytes = &mut bytes[first * row_bytes..(first + run) * row_bytes];
+            encoded.repack(self.source.source(), stored..stored + run, bytes);
+            row += run;
+        }
+        let bytes = &self.bytes[..rows.len() * row_bytes];
+        if let Err(block) = validate(encoding.to, bytes) {
+            let (site, block) = self.block_site(work, rows.start, block, encoding.to);
+            return Err(Error::BadBlock { site, block, dtype: encoding.to });
         }
         self.write(work, rows.start, encoding, bytes)
     }
 
     /// The stored bytes are the wanted ones: checks them, and writes them straight from the map.
     fn copy(&self, work: &Work<'_>, rows: Range<usize>, encoding: &Encoding<'_>) -> Result<(), Error> {
-        let Some(info) = self.info(work) else { unreachable!("only stored tensors are unchanged") };
-        let row_bytes = work.row_bytes(work.from);
-        let bytes = &self.source.view(info)[rows.start * row_bytes..rows.end * row_bytes];
-        if let Err(block) = validate(work.from, bytes) {
-            let per_row = work.columns / work.from.info().block_len;
-            let site = self.site(work, rows.start + block / per_row);
-            return Err(Error::BadBlock { site, block: block % per_row, dtype: work.from });
+        let (piece, start) = work.piece_at(rows.start).expect("only stored tensors are unchanged");
+        let weight = &self.source.list()[piece.weight];
+        let info = self.source.tensor(weight).expect("only plain weights are unchanged");
+        let row_bytes = work.row_bytes(encoding.to);
+        let block = encoding.to.info();
+        let base = piece.view.base as usize / block.block_len * block.block_bytes;
+        let within = rows.start - start..rows.end - start;
+        let bytes = &self.source.source().view(info)[base..][within.start * row_bytes..within.end * row_bytes];
+        if let Err(block) = validate(encoding.to, bytes) {
+            let (site, block) = self.block_site(work, rows.start, block, encoding.to);
+            return Err(Error::BadBlock { site, block, dtype: encoding.to });
         }
         self.write(work, rows.start, encoding, bytes)
     }
@@ -117,33 +152,39 @@ impl<'a> Converter<'a> {
         Ok(())
     }
 
-    /// Drops the pages of the source that these rows came from. Reordered rows go group by group, with the chunk
-    /// that has the last of the group; should another thread still need one, it is read again.
+    /// Drops the pages of the source that these rows came from. Rows that lie scattered among others go group by group,
+    /// with the chunk that has the last of the group; should another thread still need one, it is read again.
     fn release(&self, work: &Work<'_>, rows: Range<usize>) {
-        if let Some(info) = self.info(work) {
-            let row_bytes = work.row_bytes(work.from) as u64;
-            let group = work.reordered_rows();
-            let (first, end) = (rows.start / group * group, rows.end / group * group);
-            self.source.release(info, first as u64 * row_bytes..end as u64 * row_bytes);
+        let Some((piece, start)) = work.piece_at(rows.start) else { return };
+        let view = &piece.view;
+        let group = view.group();
+        let first = (rows.start - start) as u64 / group * group;
+        let end = (rows.end - start) as u64 / group * group;
+        if first < end {
+            let (begin, last) = (view.row_start(first), view.row_start(end - group));
+            let elements = begin..last.max(begin) + group * view.columns.length;
+            self.source.release(&self.source.list()[piece.weight], elements);
         }
     }
 
-    fn info(&self, work: &Work<'_>) -> Option<&'a TensorInfo> {
-        match &work.tensor.data {
-            TensorData::Stored { index, .. } => Some(&self.source.tensors()[*index]),
-            TensorData::Computed(_) => None,
-        }
+    /// Where in the input a block of these rows' output lies: the row, and the number of the block in it.
+    fn block_site(&self, work: &Work<'_>, first: usize, block: usize, dtype: Dtype) -> (Site, usize) {
+        let per_row = work.columns / dtype.info().block_len;
+        let (site, _) = self.site(work, first + block / per_row, 0);
+        (site, block % per_row)
     }
 
-    /// Says where in the input a row of the output lies.
-    fn site(&self, work: &Work<'_>, row: usize) -> Site {
-        match self.info(work) {
-            Some(info) => Site {
-                file: self.source.files()[info.file].to_owned(),
-                tensor: info.name.clone(),
-                row: work.source_row(row),
-            },
-            None => Site { file: Default::default(), tensor: work.tensor.name.clone(), row },
-        }
+    /// Where in the input an element of the output lies: the row, and the column in it.
+    fn site(&self, work: &Work<'_>, row: usize, column: usize) -> (Site, usize) {
+        let Some((piece, start)) = work.piece_at(row) else {
+            return (Site { file: Default::default(), tensor: work.tensor.name.clone(), row }, column);
+        };
+        let weight = &self.source.list()[piece.weight];
+        let info = self.source.main_tensor(weight);
+        let element = piece.view.row_start((row - start) as u64) + column as u64 * piece.view.columns.stride;
+        let width = weight.columns() as u64;
+        let file = self.source.source().files()[info.file].to_owned();
+        let site = Site { file, tensor: info.name.clone(), row: (element / width) as usize };
+        (site, (element % width) as usize)
     }
 }

@@ -8,6 +8,7 @@
 mod budget;
 mod convert;
 mod error;
+mod gather;
 mod memory;
 mod outputs;
 mod work;
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use rayon::prelude::*;
-use weightmill_formats::{Importance, Source};
+use weightmill_formats::Importance;
 use weightmill_kernels::Level;
 
 use self::budget::Buffers;
@@ -28,6 +29,7 @@ use self::outputs::Writer;
 use self::work::Work;
 use crate::model::Model;
 use crate::plan::Plan;
+use crate::weights::Weights;
 
 pub use self::error::{Error, Site};
 pub use self::outputs::check;
@@ -75,7 +77,7 @@ pub struct Measured {
 /// A plan that is ready to be executed.
 pub struct Run<'a> {
     plan: &'a Plan,
-    source: &'a dyn Source,
+    weights: &'a Weights,
     settings: Settings,
     works: Vec<Work<'a>>,
     buffers: Buffers,
@@ -88,14 +90,14 @@ impl<'a> Run<'a> {
     /// If a tensor cannot be converted, or if its rows are too long for the memory allowed.
     pub fn new(
         plan: &'a Plan,
-        source: &'a dyn Source,
+        weights: &'a Weights,
         model: &'a Model,
         importance: &'a Importance,
         settings: Settings,
     ) -> Result<Self, Error> {
-        let mut works = Work::list(plan, source, model, importance)?;
+        let mut works = Work::list(plan, weights, model, importance)?;
         let buffers = budget::divide(&mut works, settings.threads.get(), settings.max_memory)?;
-        Ok(Run { plan, source, settings, works, buffers })
+        Ok(Run { plan, weights, settings, works, buffers })
     }
 
     /// Bytes of the buffers of all threads.
@@ -111,11 +113,11 @@ impl<'a> Run<'a> {
     pub fn execute(&self, control: Control<'_>) -> Result<Measured, Error> {
         let start = Instant::now();
         let peak = Peak::default();
-        check(self.plan, self.source, self.settings.force)?;
+        check(self.plan, self.weights.source(), self.settings.force)?;
         let files = outputs::create(self.plan, self.settings.force)?;
         Writer::with(&files, |writer| self.convert(writer, control, &peak))?;
         peak.sample();
-        self.source.check_unchanged()?;
+        self.weights.source().check_unchanged()?;
         outputs::commit(files, control.cancel)?;
         Ok(Measured { seconds: start.elapsed().as_secs_f64(), memory_bytes: peak.bytes() })
     }
@@ -131,9 +133,9 @@ impl<'a> Run<'a> {
         let queue = chunks.enumerate().take_while(|_| !stop.load(Relaxed) && !control.cancel.load(Relaxed));
         pool.install(|| {
             queue.par_bridge().for_each_init(
-                || Converter::new(self.settings.level, self.source, writer, self.buffers),
+                || Converter::new(self.settings.level, self.weights, writer, self.buffers),
                 |converter, (number, (work, rows))| {
-                    let bytes = rows.len() as u64 * work.row_bytes(work.from) as u64;
+                    let bytes = work.source_bytes_of(&rows);
                     match converter.convert(work, rows) {
                         Ok(()) => {
                             let done = done.fetch_add(bytes, Relaxed) + bytes;

@@ -2,21 +2,18 @@
 
 use std::ops::Range;
 
-use weightmill_formats::{Importance, Source};
+use weightmill_formats::Importance;
 use weightmill_kernels::Dtype;
 
 use super::Error;
-use crate::model::{Model, ModelTensor, RowOrder, TensorData};
+use crate::model::{Map, Model, ModelTensor, Piece};
 use crate::plan::{Plan, PlannedTensor};
+use crate::weights::{Weight, Weights};
 
 /// One tensor of the model and every output it goes to.
 pub(super) struct Work<'a> {
     /// The tensor of the model.
     pub tensor: &'a ModelTensor,
-    /// Type in the source; `F32` for computed tensors.
-    pub from: Dtype,
-    /// Order of the rows in the source.
-    pub order: RowOrder,
     /// Rows over all experts.
     pub rows: usize,
     /// Weights per row.
@@ -27,6 +24,16 @@ pub(super) struct Work<'a> {
     pub chunk_rows: usize,
     /// Encodings that are wanted, each made once; those that go through the same type follow each other.
     pub encodings: Vec<Encoding<'a>>,
+    /// Rows before each piece; empty for computed tensors.
+    starts: Vec<usize>,
+    /// The type in which the pieces lie in the source as they are wanted, if they do.
+    stored: Option<Dtype>,
+    /// Whether decoded values are already of a type of fewer bits: that of the plain weights.
+    decoded: Option<Dtype>,
+    /// Bytes in the source.
+    source_bytes: u64,
+    /// File and offset of the first piece.
+    place: Option<(usize, u64)>,
 }
 
 /// A type that a tensor is wanted in, and where the bytes go.
@@ -35,6 +42,8 @@ pub(super) struct Encoding<'a> {
     pub via: Dtype,
     /// Type to write.
     pub to: Dtype,
+    /// The stored codes become blocks of that type without being decoded.
+    pub lossless: bool,
     /// Importance: one weight per column and expert.
     pub importance: Option<&'a [f32]>,
     /// Outputs that take these bytes.
@@ -54,7 +63,7 @@ impl<'a> Work<'a> {
     /// Every tensor that some output wants, in the order in which it lies in the source.
     pub fn list(
         plan: &Plan,
-        source: &dyn Source,
+        weights: &Weights,
         model: &'a Model,
         importance: &'a Importance,
     ) -> Result<Vec<Self>, Error> {
@@ -64,56 +73,90 @@ impl<'a> Work<'a> {
             for planned in &output.tensors {
                 let slot = &mut works[planned.index];
                 if slot.is_none() {
-                    *slot = Some(Work::new(&model.tensors[planned.index], source, planned.from)?);
+                    *slot = Some(Work::new(&model.tensors[planned.index], weights)?);
                 }
                 let work = slot.as_mut().expect("set above");
                 let place = Place { file: first_file + planned.part, offset: planned.range.start };
-                work.add(planned, place, importance)?;
+                work.add(planned, place, weights, importance)?;
             }
             first_file += output.parts.len();
         }
         let mut works: Vec<Work<'a>> = works.into_iter().flatten().collect();
-        works.sort_by_key(|work| match &work.tensor.data {
-            TensorData::Computed(_) => (0, 0),
-            TensorData::Stored { index, .. } => {
-                let info = &source.tensors()[*index];
-                (info.file, info.offset)
-            }
-        });
+        works.sort_by_key(|work| work.place);
         for work in &mut works {
             work.encodings.sort_by_key(|encoding| encoding.via);
         }
         Ok(works)
     }
 
-    fn new(tensor: &'a ModelTensor, source: &dyn Source, from: Dtype) -> Result<Self, Error> {
-        let order = match &tensor.data {
-            TensorData::Stored { rows, .. } => *rows,
-            TensorData::Computed(_) => RowOrder::Stored,
-        };
+    fn new(tensor: &'a ModelTensor, weights: &Weights) -> Result<Self, Error> {
         let too_large = || Error::Address { tensor: tensor.name.clone() };
         let length = |n: u64| usize::try_from(n).map_err(|_| too_large());
-        // Reordering a vector moves its elements.
-        let columns = if tensor.shape.len() < 2 && order != RowOrder::Stored {
-            1
-        } else {
-            length(tensor.shape.last().copied().unwrap_or(1))?
+        let pieces = tensor.data.pieces();
+        // A view of a vector may have its elements as rows.
+        let columns = match pieces.first() {
+            Some(piece) => length(piece.view.columns.length)?,
+            None => length(tensor.shape.last().copied().unwrap_or(1))?,
         };
-        let weights = length(tensor.shape.iter().product())?;
-        let rows = weights / columns.max(1);
+        let elements = tensor.shape.iter().try_fold(1u64, |product, length| product.checked_mul(*length));
+        let rows = length(elements.ok_or_else(too_large)?)? / columns.max(1);
         let rows_per_expert = match tensor.shape.as_slice() {
             [.., rows, _] if tensor.shape.len() > 2 => length(*rows)?,
             _ => rows,
         };
-        if let TensorData::Stored { index, .. } = &tensor.data {
-            let info = &source.tensors()[*index];
-            assert_eq!((info.dtype, info.weights()), (from, weights as u64), "{}: plan and source differ", tensor.name);
+        let mut starts = Vec::with_capacity(pieces.len());
+        let mut next = 0;
+        let mut source_bytes = 0;
+        for Piece { weight, view, .. } in pieces {
+            let weight = &weights.list()[*weight];
+            assert_eq!(view.columns.length, columns as u64, "{}: pieces of different widths", tensor.name);
+            assert!(
+                view.is_empty() || view.last().is_some_and(|last| last < weight.elements()),
+                "{}: a view beyond {}",
+                tensor.name,
+                weight.name
+            );
+            starts.push(next);
+            next += length(view.row_count())?;
+            let share = u128::from(weights.stored_bytes(weight)) * u128::from(view.len());
+            source_bytes += (share / u128::from(weight.elements().max(1))) as u64;
         }
-        Ok(Work { tensor, from, order, rows, columns, rows_per_expert, chunk_rows: 0, encodings: Vec::new() })
+        assert!(pieces.is_empty() || next == rows, "{}: {next} rows in pieces, {rows} in the shape", tensor.name);
+        let common = |type_of: fn(&Piece, &Weight) -> Option<Dtype>| {
+            let mut types = pieces.iter().map(|piece| type_of(piece, &weights.list()[piece.weight]));
+            let first = types.next()??;
+            types.all(|dtype| dtype == Some(first)).then_some(first)
+        };
+        let place = pieces.first().map(|piece| {
+            let info = weights.main_tensor(&weights.list()[piece.weight]);
+            (info.file, info.offset)
+        });
+        Ok(Work {
+            tensor,
+            rows,
+            columns,
+            rows_per_expert,
+            chunk_rows: 0,
+            encodings: Vec::new(),
+            starts,
+            stored: common(stored_contiguously),
+            decoded: common(|piece, weight| match piece.map {
+                Map::Same if weight.encoded().is_none() => Some(weight.dtype),
+                _ => None,
+            }),
+            source_bytes,
+            place,
+        })
     }
 
-    fn add(&mut self, planned: &PlannedTensor, place: Place, importance: &'a Importance) -> Result<(), Error> {
-        let PlannedTensor { via, to, .. } = *planned;
+    fn add(
+        &mut self,
+        planned: &PlannedTensor,
+        place: Place,
+        weights: &Weights,
+        importance: &'a Importance,
+    ) -> Result<(), Error> {
+        let PlannedTensor { via, to, lossless, .. } = *planned;
         let importance =
             planned.importance.as_ref().map(|entry| importance.get(entry).expect("an entry of the matrix"));
         let expected = self.columns * (self.rows / self.rows_per_expert.max(1));
@@ -123,20 +166,29 @@ impl<'a> Work<'a> {
             planned.name
         );
         let same = |encoding: &&mut Encoding<'_>| {
-            (encoding.via, encoding.to) == (via, to)
+            (encoding.via, encoding.to, encoding.lossless) == (via, to, lossless)
                 && encoding.importance.map(<[f32]>::as_ptr) == importance.map(<[f32]>::as_ptr)
         };
         if let Some(encoding) = self.encodings.iter_mut().find(same) {
             encoding.places.push(place);
             return Ok(());
         }
-        let encoding = Encoding { via, to, importance, places: vec![place] };
-        if !self.is_unchanged(&encoding) {
+        let encoding = Encoding { via, to, lossless, importance, places: vec![place] };
+        if !lossless && !self.is_unchanged(&encoding) {
             let decodes = |dtype: Dtype| dtype.info().dequantize.is_some();
             let encodes = |dtype: Dtype| dtype.info().quantize.is_some();
             let rounds = self.rounds(via);
-            if !decodes(self.from) || !encodes(to) || rounds && !(encodes(via) && decodes(via)) {
-                return Err(Error::NoCodec { tensor: self.tensor.name.clone(), from: self.from, to });
+            if !encodes(to) || rounds && !(encodes(via) && decodes(via)) {
+                return Err(Error::NoCodec { tensor: self.tensor.name.clone(), from: via, to });
+            }
+            for piece in self.tensor.data.pieces() {
+                let weight = &weights.list()[piece.weight];
+                let block = weight.dtype.info().block_len as u64;
+                let whole_blocks = piece.view.columns.stride != 1
+                    || [piece.view.base, piece.view.columns.length].iter().all(|n| n.is_multiple_of(block));
+                if weight.encoded().is_none() && !(decodes(weight.dtype) && whole_blocks) {
+                    return Err(Error::NoCodec { tensor: self.tensor.name.clone(), from: weight.dtype, to });
+                }
             }
         }
         self.encodings.push(encoding);
@@ -145,15 +197,12 @@ impl<'a> Work<'a> {
 
     /// True if the stored bytes are the wanted ones.
     pub fn is_unchanged(&self, encoding: &Encoding<'_>) -> bool {
-        matches!(self.tensor.data, TensorData::Stored { .. })
-            && self.order == RowOrder::Stored
-            && self.from == encoding.via
-            && self.from == encoding.to
+        self.stored.is_some_and(|stored| stored == encoding.via && stored == encoding.to)
     }
 
     /// True if going through `via` changes weights that are already decoded.
     pub fn rounds(&self, via: Dtype) -> bool {
-        via != self.from && via != Dtype::F32
+        via != Dtype::F32 && self.decoded != Some(via)
     }
 
     /// Bytes of one row in this type.
@@ -164,34 +213,45 @@ impl<'a> Work<'a> {
 
     /// Bytes in the source.
     pub fn source_bytes(&self) -> u64 {
-        self.rows as u64 * self.row_bytes(self.from) as u64
+        self.source_bytes
     }
 
-    /// Rows that are reordered among themselves: those of one head, or each row alone.
-    pub fn reordered_rows(&self) -> usize {
-        match self.order {
-            RowOrder::Stored => 1,
-            RowOrder::InterleaveHalves { heads } => self.rows / heads as usize,
-        }
+    /// The share of these rows in [`Self::source_bytes`]: of all rows together exactly all of it.
+    pub fn source_bytes_of(&self, rows: &Range<usize>) -> u64 {
+        let before = |row: usize| (u128::from(self.source_bytes) * row as u128 / (self.rows as u128).max(1)) as u64;
+        before(rows.end) - before(rows.start)
     }
 
-    /// The row of the source that row `row` of the output comes from.
-    pub fn source_row(&self, row: usize) -> usize {
-        match self.order {
-            RowOrder::Stored => row,
-            RowOrder::InterleaveHalves { .. } => {
-                let per_head = self.reordered_rows();
-                let (head, within) = (row / per_head, row % per_head);
-                head * per_head + (within % 2) * (per_head / 2) + within / 2
-            }
-        }
+    /// True if some piece has its columns where the stored weight has rows.
+    pub fn is_transposed(&self) -> bool {
+        self.tensor.data.pieces().iter().any(|piece| piece.view.columns.stride != 1)
     }
 
-    /// Runs of rows of at most [`Work::chunk_rows`], none across the boundary between two experts.
+    /// The piece that row `row` lies in, and the first of its rows.
+    pub fn piece_at(&self, row: usize) -> Option<(&'a Piece, usize)> {
+        let number = self.starts.partition_point(|start| *start <= row).checked_sub(1)?;
+        Some((&self.tensor.data.pieces()[number], self.starts[number]))
+    }
+
+    /// Runs of rows of at most [`Work::chunk_rows`], none across the boundary between two experts or two pieces.
     pub fn chunks(&self) -> impl Iterator<Item = Range<usize>> {
-        (0..self.rows).step_by(self.rows_per_expert.max(1)).flat_map(move |first| {
-            let end = first + self.rows_per_expert;
-            (first..end).step_by(self.chunk_rows).map(move |row| row..end.min(row + self.chunk_rows))
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let first = next;
+            if first >= self.rows {
+                return None;
+            }
+            let expert = (first / self.rows_per_expert + 1) * self.rows_per_expert;
+            let piece = self.starts.get(self.starts.partition_point(|start| *start <= first)).copied();
+            next = expert.min(piece.unwrap_or(self.rows)).min(first.saturating_add(self.chunk_rows));
+            Some(first..next)
         })
     }
+}
+
+/// The type of a piece whose stored bytes are those of its rows.
+fn stored_contiguously(piece: &Piece, weight: &Weight) -> Option<Dtype> {
+    let view = &piece.view;
+    let aligned = view.base.is_multiple_of(weight.dtype.info().block_len as u64);
+    (weight.encoded().is_none() && piece.map == Map::Same && aligned && view.is_contiguous()).then_some(weight.dtype)
 }

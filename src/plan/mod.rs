@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use weightmill_formats::{Metadata, Source};
+use weightmill_formats::Metadata;
 use weightmill_kernels::Dtype;
 
 pub use error::PlanError;
@@ -25,13 +25,14 @@ pub use table::Table;
 use crate::model::Model;
 use crate::options::Request;
 use crate::recipe::Recipe;
+use crate::weights::Weights;
 
 /// What the plan is made from.
 pub struct Input<'a> {
     /// The path that the user gave.
     pub path: &'a Path,
-    /// The opened files.
-    pub source: &'a dyn Source,
+    /// The opened files and the weights in them.
+    pub weights: &'a Weights,
     /// What they hold.
     pub model: &'a Model,
     /// The importance matrix, if one was given.
@@ -42,7 +43,7 @@ impl Input<'_> {
     /// True for GGUF files: they are what llama-quantize reads. Anything else stands for the GGUF file that llama.cpp's
     /// converter would make of it.
     fn is_gguf(&self) -> bool {
-        self.source.format().eq_ignore_ascii_case("gguf")
+        self.weights.source().format().eq_ignore_ascii_case("gguf")
     }
 }
 
@@ -122,8 +123,12 @@ pub struct PlannedTensor {
     pub name: String,
     /// Row-major shape as written.
     pub shape: Vec<u64>,
-    /// Type in the source.
+    /// Type of the values in the source.
     pub from: Dtype,
+    /// How the source keeps them, if not simply in that type.
+    pub scheme: Option<String>,
+    /// The stored codes become blocks of the type written, without any value changing.
+    pub lossless: bool,
     /// Type that the weights are rounded to before they are decoded to f32 and encoded as `to`.
     pub via: Dtype,
     /// Type as written.
@@ -140,6 +145,11 @@ pub struct PlannedTensor {
 }
 
 impl PlannedTensor {
+    /// How the source stores it: a scheme's name, or a type's.
+    pub fn stored_as(&self) -> &str {
+        self.scheme.as_deref().unwrap_or_else(|| self.from.name())
+    }
+
     /// Number of weights.
     pub fn weights(&self) -> u64 {
         self.shape.iter().product()
@@ -180,10 +190,10 @@ pub fn plan(input: &Input<'_>, request: &Request) -> Result<Plan, PlanError> {
     if let Some(twice) = outputs.iter().flat_map(|output| &output.parts).find(|part| !paths.insert(&part.path)) {
         return Err(PlanError::DuplicateOutput { path: twice.path.clone() });
     }
-    let tensors = input.source.tensors();
+    let tensors = input.weights.source().tensors();
     let facts = InputFacts {
         path: input.path.to_owned(),
-        format: input.source.format().to_owned(),
+        format: input.weights.source().format().to_owned(),
         architecture: input.model.architecture.clone(),
         tensors: tensors.len(),
         weights: tensors.iter().map(|tensor| tensor.weights()).sum(),

@@ -4,7 +4,6 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Input, PlanError};
-use crate::model::TensorData;
 use crate::recipe::block_number;
 
 /// Tensors of an output in order.
@@ -67,13 +66,9 @@ pub(super) fn by_place(input: &Input<'_>, listing: &mut Listing) {
 
 /// File and offset of a tensor in the source.
 pub(super) fn place(input: &Input<'_>, index: usize) -> Option<(usize, u64)> {
-    match input.model.tensors[index].data {
-        TensorData::Stored { index, .. } => {
-            let info = &input.source.tensors()[index];
-            Some((info.file, info.offset))
-        }
-        TensorData::Computed(_) => None,
-    }
+    let piece = input.model.tensors[index].data.pieces().first()?;
+    let info = input.weights.main_tensor(&input.weights.list()[piece.weight]);
+    Some((info.file, info.offset))
 }
 
 /// Offset and digits of the first `blk.DIGITS.` anywhere in a name.

@@ -8,13 +8,13 @@ use weightmill_kernels::Dtype;
 
 use super::error::list;
 use super::{Input, OutputPlan, PlanError, PlannedTensor, importance, metadata, order, overridden, parts};
-use crate::model::{ModelTensor, TensorData};
+use crate::model::{Map, ModelTensor, Piece, TensorData};
 use crate::options::{Fallback, Output, Request, Split};
 use crate::recipe::{Candidate, Facts, Recipe, choose, stays_f32};
 
 pub(super) fn plan(input: &Input<'_>, request: &Request, wanted: &Output) -> Result<OutputPlan, PlanError> {
     let recipe = wanted.recipe;
-    let format = || input.source.format().to_owned();
+    let format = || input.weights.source().format().to_owned();
     if recipe.is_copy() && !input.is_gguf() {
         return Err(PlanError::CopyNeedsGguf { format: format() });
     }
@@ -49,11 +49,12 @@ fn convert(input: &Input<'_>, output: &mut OutputPlan) -> Metadata {
     output.tensors = tensors
         .map(|(index, tensor)| {
             let stays = tensor.dtype == Dtype::F32 && stays_f32(&tensor.name, &tensor.shape);
-            let from = source_dtype(input, tensor);
-            let to = if stays { Dtype::F32 } else { output.recipe.default };
+            let from = Stored::of(input, tensor);
+            let kept = stays || tensor.dtype.is_quantized();
+            let to = if kept { tensor.dtype } else { output.recipe.default };
             // The converter goes straight from the source's values to the wanted type.
-            let via = if from == to { to } else { Dtype::F32 };
-            planned(index, tensor.name.clone(), tensor.shape.clone(), (from, via, to))
+            let via = if from.dtype == to { to } else { Dtype::F32 };
+            planned(index, tensor.name.clone(), tensor.shape.clone(), from, (via, to))
         })
         .collect();
     metadata::of_converter(input, output.recipe)
@@ -80,14 +81,14 @@ fn quantize(input: &Input<'_>, request: &Request, output: &mut OutputPlan) -> Re
 
     let guess = || guessed_file_type(&candidates);
     let metadata = metadata::of_quantizer(input, recipe, request, view.as_ref(), listing.blocks, guess);
-    if request.split == Split::AsInput && input.source.files().len() == 1 {
+    if request.split == Split::AsInput && input.weights.source().files().len() == 1 {
         output.warnings.push("--keep-split has no effect: the input is one file".to_owned());
     }
     warn_of_idle_options(request, output, &candidates);
     let tensors = listing.tensors.iter().zip(&choices).map(|((index, name), choice)| {
         let tensor = &model.tensors[*index];
-        let types = (source_dtype(input, tensor), tensor.dtype, choice.to);
-        let planned = planned(*index, name.clone(), trimmed(&tensor.shape).to_vec(), types);
+        let from = Stored::of(input, tensor);
+        let planned = planned(*index, name.clone(), trimmed(&tensor.shape).to_vec(), from, (tensor.dtype, choice.to));
         PlannedTensor { fallback_from: choice.fallback_from, ..planned }
     });
     output.tensors = tensors.collect();
@@ -99,14 +100,47 @@ fn quantize(input: &Input<'_>, request: &Request, output: &mut OutputPlan) -> Re
     Ok(metadata)
 }
 
-fn planned(index: usize, name: String, shape: Vec<u64>, (from, via, to): (Dtype, Dtype, Dtype)) -> PlannedTensor {
-    PlannedTensor { index, name, shape, from, via, to, fallback_from: None, importance: None, part: 0, range: 0..0 }
+fn planned(index: usize, name: String, shape: Vec<u64>, from: Stored, (via, to): (Dtype, Dtype)) -> PlannedTensor {
+    PlannedTensor {
+        index,
+        name,
+        shape,
+        from: from.dtype,
+        scheme: from.scheme,
+        lossless: from.lossless == Some(to),
+        via,
+        to,
+        fallback_from: None,
+        importance: None,
+        part: 0,
+        range: 0..0,
+    }
 }
 
-fn source_dtype(input: &Input<'_>, tensor: &ModelTensor) -> Dtype {
-    match tensor.data {
-        TensorData::Stored { index, .. } => input.source.tensors()[index].dtype,
-        TensorData::Computed(_) => Dtype::F32,
+/// How the values of a tensor lie in the source.
+struct Stored {
+    /// Type of the values.
+    dtype: Dtype,
+    /// How they are kept, if not simply in that type.
+    scheme: Option<String>,
+    /// The type whose blocks can hold them exactly, if the source has codes that fit.
+    lossless: Option<Dtype>,
+}
+
+impl Stored {
+    fn of(input: &Input<'_>, tensor: &ModelTensor) -> Self {
+        let pieces = tensor.data.pieces();
+        let weight = |piece: &Piece| &input.weights.list()[piece.weight];
+        let Some(first) = pieces.first().map(weight) else {
+            return Self { dtype: Dtype::F32, scheme: None, lossless: None };
+        };
+        let lossless = |piece: &Piece| {
+            let whole_rows =
+                piece.view.columns.stride == 1 && piece.view.columns.length == weight(piece).columns() as u64;
+            weight(piece).encoded().filter(|_| whole_rows && piece.map == Map::Same)?.lossless()
+        };
+        let found = lossless(&pieces[0]).filter(|dtype| pieces.iter().all(|piece| lossless(piece) == Some(*dtype)));
+        Self { dtype: first.dtype, scheme: first.encoded().map(|encoded| encoded.name()), lossless: found }
     }
 }
 
@@ -157,8 +191,8 @@ fn check_requantizing(input: &Input<'_>, output: &OutputPlan) -> Result<(), Plan
 
 /// Checks that the kernels can do what is planned.
 fn check_codecs(input: &Input<'_>, output: &OutputPlan) -> Result<(), PlanError> {
-    for &PlannedTensor { index, ref name, from, via, to, .. } in &output.tensors {
-        if from == via && via == to {
+    for &PlannedTensor { index, ref name, from, ref scheme, lossless, via, to, .. } in &output.tensors {
+        if lossless || scheme.is_none() && from == via && via == to {
             continue;
         }
         for encoded in [via, to] {
@@ -166,8 +200,8 @@ fn check_codecs(input: &Input<'_>, output: &OutputPlan) -> Result<(), PlanError>
                 return Err(PlanError::CannotEncode { name: name.clone(), to: encoded });
             }
         }
-        let computed = matches!(input.model.tensors[index].data, TensorData::Computed(_));
-        if let Some(from) = [from, via].into_iter().find(|dtype| !computed && dtype.info().dequantize.is_none()) {
+        let decoded = scheme.is_some() || matches!(input.model.tensors[index].data, TensorData::Computed(_));
+        if let Some(from) = [from, via].into_iter().find(|dtype| !decoded && dtype.info().dequantize.is_none()) {
             return Err(PlanError::CannotDecode { name: name.clone(), from, to });
         }
     }

@@ -57,12 +57,15 @@ pub struct TensorReport<'a> {
     pub name: &'a str,
     /// Row-major.
     pub shape: &'a [u64],
-    /// Type in the source.
-    pub from: &'static str,
+    /// Type in the source, or the scheme by which it is stored.
+    pub from: &'a str,
     pub to: &'static str,
     pub bytes: u64,
     /// True if the shape did not allow the type that the recipe wanted.
     pub fallback: bool,
+    /// True if stored codes are taken over without any value changing; left out otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lossless: bool,
 }
 
 impl Plan {
@@ -100,10 +103,11 @@ impl<'a> TensorReport<'a> {
         TensorReport {
             name: &tensor.name,
             shape: &tensor.shape,
-            from: tensor.from.name(),
+            from: tensor.stored_as(),
             to: tensor.to.name(),
             bytes: tensor.bytes(),
             fallback: tensor.fallback_from.is_some(),
+            lossless: tensor.lossless,
         }
     }
 }

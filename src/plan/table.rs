@@ -22,7 +22,11 @@ impl fmt::Display for Table<'_> {
         writeln!(f, "{} -> {}", output.recipe.name, output.path.display())?;
         line(f, widths, TITLES, "")?;
         for (row, tensor) in rows.iter().zip(&output.tensors) {
-            let note = tensor.fallback_from.map(|wanted| format!("  fallback from {wanted}")).unwrap_or_default();
+            let note = match tensor.fallback_from {
+                Some(wanted) => format!("  fallback from {wanted}"),
+                None if tensor.lossless => "  lossless".to_owned(),
+                None => String::new(),
+            };
             line(f, widths, row.each_ref().map(String::as_str), &note)?;
         }
         for part in output.parts.iter().filter(|_| output.parts.len() > 1) {
@@ -36,8 +40,8 @@ impl fmt::Display for Table<'_> {
 
 fn cells(tensor: &PlannedTensor) -> [String; 5] {
     let shape: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
-    let PlannedTensor { name, from, to, .. } = tensor;
-    [name.clone(), shape.join("x"), from.to_string(), to.to_string(), tensor.bytes().to_string()]
+    let PlannedTensor { name, to, .. } = tensor;
+    [name.clone(), shape.join("x"), tensor.stored_as().to_owned(), to.to_string(), tensor.bytes().to_string()]
 }
 
 /// Names and types to the left, numbers to the right.

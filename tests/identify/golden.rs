@@ -2,7 +2,8 @@
 
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
-use weightmill::model::{Model, RowOrder, TensorData};
+use weightmill::model::{Model, TensorData};
+use weightmill::view::View;
 use weightmill_formats::{Array, Value};
 
 use crate::Folder;
@@ -46,7 +47,7 @@ fn differences(case: &Json, model: &Model) -> Vec<String> {
         .tensors
         .iter()
         .map(|tensor| match &tensor.data {
-            TensorData::Stored { .. } => json!([tensor.name, tensor.shape, tensor.dtype.name()]),
+            TensorData::Pieces(_) => json!([tensor.name, tensor.shape, tensor.dtype.name()]),
             TensorData::Computed(values) => {
                 let bits: Vec<u32> = values.iter().map(|value| value.to_bits()).collect();
                 json!([tensor.name, tensor.shape, tensor.dtype.name(), bits])
@@ -109,12 +110,12 @@ fn base64(text: &str) -> Vec<u8> {
 fn only_queries_and_keys_are_interleaved() {
     let model = Folder::new().identify().unwrap();
     for tensor in &model.tensors {
-        let TensorData::Stored { rows, .. } = tensor.data else { continue };
+        let TensorData::Pieces(pieces) = &tensor.data else { continue };
         let want = match tensor.name.rsplit_once("attn_").map(|(_, rest)| rest) {
-            Some("q.weight") => RowOrder::InterleaveHalves { heads: 4 },
-            Some("k.weight") => RowOrder::InterleaveHalves { heads: 1 },
-            _ => RowOrder::Stored,
+            Some("q.weight") => View::interleaved_halves(&tensor.shape, 4),
+            Some("k.weight") => View::interleaved_halves(&tensor.shape, 1),
+            _ => View::whole(&tensor.shape),
         };
-        assert_eq!(rows, want, "{}", tensor.name);
+        assert_eq!(pieces.iter().map(|piece| &piece.view).collect::<Vec<_>>(), [&want], "{}", tensor.name);
     }
 }

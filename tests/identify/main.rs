@@ -89,6 +89,6 @@ impl Folder {
     fn identify(&self) -> Result<Model, IdentifyError> {
         let checkpoint = Checkpoint::beside(&self.path)?;
         let source = weightmill_formats::open(checkpoint.weights()).unwrap();
-        identify(&checkpoint, &*source)
+        identify(&checkpoint, source).map(|(_, model)| model)
     }
 }

@@ -3,13 +3,15 @@
 use std::ops::Range;
 use std::path::Path;
 
-use weightmill::model::{Model, ModelTensor, RowOrder, TensorData};
+use weightmill::model::{Model, ModelTensor, TensorData};
 use weightmill::options::Request;
 use weightmill::plan::{ImportanceSummary, Input, Plan, PlanError, plan};
+use weightmill::weights::Weights;
 use weightmill_formats::{Metadata, Source, TensorInfo};
 
 use crate::golden::Golden;
 
+#[derive(Clone)]
 pub struct Tensors {
     pub format: &'static str,
     pub metadata: Metadata,
@@ -48,7 +50,7 @@ impl Tensors {
             name: tensor.name.clone(),
             shape: tensor.shape.clone(),
             dtype: tensor.dtype,
-            data: TensorData::Stored { index, rows: RowOrder::Stored },
+            data: TensorData::stored(index, &tensor.shape),
         });
         let model = Model {
             architecture: self.metadata.string("general.architecture").expect("architecture").to_owned(),
@@ -56,7 +58,8 @@ impl Tensors {
             tensors: tensors.collect(),
             notes: Vec::new(),
         };
-        plan(&Input { path: Path::new("in.gguf"), source: self, model: &model, importance }, request)
+        let weights = Weights::plain(Box::new(self.clone()));
+        plan(&Input { path: Path::new("in.gguf"), weights: &weights, model: &model, importance }, request)
     }
 
     /// The matrix that `make.py` gives to llama.cpp.

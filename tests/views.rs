@@ -1,0 +1,213 @@
+//! Whole runs over models whose tensors are views of the stored weights: slices, transposes, reordered rows, stacks.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use weightmill::model::{Map, Model, ModelTensor, Piece, TensorData};
+use weightmill::options::{Output, Request};
+use weightmill::pipeline::{Control, Run, Settings};
+use weightmill::plan;
+use weightmill::recipe::Recipe;
+use weightmill::view::{Axis, View};
+use weightmill::weights::Weights;
+use weightmill_formats::{Importance, Metadata, Source, TensorInfo};
+use weightmill_kernels::{Dtype, Level, dequantize, quantize};
+
+/// Rows and columns of every stored weight: more than a tile, and whole blocks of every type used.
+const ROWS: u64 = 96;
+const COLUMNS: u64 = 160;
+
+/// Matrices in memory, one per type.
+struct Memory {
+    metadata: Metadata,
+    tensors: Vec<TensorInfo>,
+    bytes: Vec<u8>,
+}
+
+impl Memory {
+    fn new(types: &[Dtype]) -> Self {
+        let mut memory = Memory { metadata: Metadata::new(), tensors: Vec::new(), bytes: Vec::new() };
+        memory.metadata.set("general.architecture", "llama");
+        for (index, &dtype) in types.iter().enumerate() {
+            let values: Vec<f32> = (0..ROWS * COLUMNS)
+                .map(|n| ((n * 7919 + index as u64 * 104_729) % 4093) as f32 / 64.0 - 32.0)
+                .collect();
+            let length = dtype.byte_size(ROWS * COLUMNS).unwrap();
+            let offset = memory.bytes.len();
+            memory.bytes.resize(offset + length as usize, 0);
+            quantize(
+                Level::by_name("scalar").unwrap(),
+                dtype,
+                &values,
+                COLUMNS as usize,
+                None,
+                &mut memory.bytes[offset..],
+            );
+            memory.tensors.push(TensorInfo {
+                name: format!("stored.{index}"),
+                shape: vec![ROWS, COLUMNS],
+                dtype,
+                file: 0,
+                offset: offset as u64,
+                bytes: length,
+            });
+        }
+        memory
+    }
+
+    /// All values of a weight, row by row.
+    fn values(&self, weight: usize) -> Vec<f32> {
+        let mut values = vec![0.0; (ROWS * COLUMNS) as usize];
+        dequantize(
+            Level::by_name("scalar").unwrap(),
+            self.tensors[weight].dtype,
+            self.view(&self.tensors[weight]),
+            &mut values,
+        );
+        values
+    }
+}
+
+impl Source for Memory {
+    fn format(&self) -> &'static str {
+        "gguf"
+    }
+
+    fn files(&self) -> Vec<&Path> {
+        vec![Path::new("memory.gguf")]
+    }
+
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    fn view(&self, tensor: &TensorInfo) -> &[u8] {
+        &self.bytes[tensor.offset as usize..][..tensor.bytes as usize]
+    }
+
+    fn prefetch(&self, _: &TensorInfo, _: Range<u64>) {}
+
+    fn release(&self, tensor: &TensorInfo, range: Range<u64>) {
+        assert!(range.start <= range.end && range.end <= tensor.bytes, "{range:?} of {}", tensor.name);
+    }
+
+    fn check_unchanged(&self) -> Result<(), weightmill_formats::Error> {
+        Ok(())
+    }
+}
+
+/// One tensor of this shape, made of these pieces: weight, view, arithmetic.
+fn tensor(name: &str, shape: &[u64], pieces: Vec<(usize, View, Map)>) -> ModelTensor {
+    let pieces = pieces.into_iter().map(|(weight, view, map)| Piece { weight, view, map }).collect();
+    ModelTensor { name: name.to_owned(), shape: shape.to_vec(), dtype: Dtype::F32, data: TensorData::Pieces(pieces) }
+}
+
+/// What the definition of a view says, element by element.
+fn expected(memory: &Memory, tensor: &ModelTensor) -> Vec<f32> {
+    let mut all = Vec::new();
+    for Piece { weight, view, map } in tensor.data.pieces() {
+        let stored = memory.values(*weight);
+        let lengths: Vec<u64> = view.rows.iter().map(|axis| axis.length).collect();
+        for row in 0..lengths.iter().product::<u64>() {
+            let mut rest = row;
+            let mut start = view.base;
+            for axis in view.rows.iter().rev() {
+                start += rest % axis.length * axis.stride;
+                rest /= axis.length;
+            }
+            let row = (0..view.columns.length).map(|c| stored[(start + c * view.columns.stride) as usize]);
+            all.extend(row.map(|value| match map {
+                Map::Same => value,
+                Map::PlusOne => value + 1.0,
+                Map::MinusExp => -f64::from(value).exp() as f32,
+            }));
+        }
+    }
+    all
+}
+
+#[test]
+fn every_kind_of_view_is_gathered_as_defined() {
+    const HALF: u64 = ROWS / 2;
+    let types = [Dtype::F32, Dtype::BF16, Dtype::F16, Dtype::Q8_0];
+    let whole = || View::whole(&[ROWS, COLUMNS]);
+    let every_other = |first: u64| View {
+        base: first * COLUMNS,
+        rows: vec![Axis::new(HALF, 2 * COLUMNS)],
+        columns: Axis::new(COLUMNS, 1),
+    };
+    // heads of 8 rows, 6 of which become columns
+    let per_head = View {
+        base: 2 * COLUMNS,
+        rows: vec![Axis::new(ROWS / 8, 8 * COLUMNS), Axis::new(COLUMNS, 1)],
+        columns: Axis::new(6, COLUMNS),
+    };
+    let narrow = View { base: 32, rows: vec![Axis::new(ROWS, COLUMNS)], columns: Axis::new(64, 1) };
+    for (weight, dtype) in types.into_iter().enumerate() {
+        let one = |view: View| vec![(weight, view, Map::Same)];
+        let stack = (0..types.len()).map(|weight| (weight, whole(), Map::Same)).collect();
+        let tensors = vec![
+            tensor("whole", &[ROWS, COLUMNS], one(whole())),
+            tensor("slice", &[10, COLUMNS], one(View::slice(17, 10, COLUMNS))),
+            tensor("interleaved", &[ROWS, COLUMNS], one(View::interleaved_halves(&[ROWS, COLUMNS], 4))),
+            tensor("transposed", &[COLUMNS, ROWS], one(View::transposed(ROWS, COLUMNS))),
+            tensor("per_head", &[ROWS / 8, COLUMNS, 6], one(per_head.clone())),
+            tensor("narrow", &[ROWS, 64], one(narrow.clone())),
+            tensor("even", &[HALF, COLUMNS], one(every_other(0))),
+            tensor("odd", &[HALF, COLUMNS], one(every_other(1))),
+            tensor("plus_one", &[ROWS, COLUMNS], vec![(weight, whole(), Map::PlusOne)]),
+            tensor("minus_exp", &[4, COLUMNS], vec![(weight, View::slice(0, 4, COLUMNS), Map::MinusExp)]),
+            tensor("stack", &[types.len() as u64, ROWS, COLUMNS], stack),
+            tensor(
+                "concatenated",
+                &[ROWS + 3, COLUMNS],
+                vec![(weight, View::slice(5, 3, COLUMNS), Map::Same), (0, whole(), Map::PlusOne)],
+            ),
+        ];
+        for max_memory in [2 << 20, 1 << 30] {
+            let memory = Memory::new(&types);
+            let wanted: Vec<Vec<f32>> = tensors.iter().map(|tensor| expected(&memory, tensor)).collect();
+            let written = run(memory, &tensors, max_memory);
+            for ((tensor, wanted), written) in tensors.iter().zip(wanted).zip(written) {
+                assert_eq!(wanted.len(), written.len(), "{dtype} {}", tensor.name);
+                let same = wanted.iter().zip(&written).all(|(wanted, written)| wanted.to_bits() == written.to_bits());
+                assert!(same, "{dtype} {}, {max_memory}", tensor.name);
+            }
+        }
+    }
+}
+
+/// Writes the tensors as F32 and reads them back.
+fn run(memory: Memory, tensors: &[ModelTensor], max_memory: u64) -> Vec<Vec<f32>> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out.gguf");
+    let model = Model {
+        architecture: "llama".to_owned(),
+        metadata: memory.metadata.clone(),
+        tensors: tensors.to_vec(),
+        notes: Vec::new(),
+    };
+    let weights = Weights::plain(Box::new(memory));
+    let outputs = vec![Output { recipe: Recipe::find("F32").unwrap(), path: path.clone() }];
+    let facts = plan::Input { path: Path::new("memory.gguf"), weights: &weights, model: &model, importance: None };
+    let plan = plan::plan(&facts, &Request { outputs, ..Request::default() }).unwrap();
+    let settings =
+        Settings { threads: NonZeroUsize::new(2).unwrap(), max_memory, level: Level::detect(), force: false };
+    let importance = Importance::default();
+    let run = Run::new(&plan, &weights, &model, &importance, settings).unwrap();
+    run.execute(Control { cancel: &AtomicBool::new(false), progress: &|_| {} }).unwrap();
+    let written = weightmill_formats::open(&path).unwrap();
+    let values = |tensor: &ModelTensor| {
+        let info = written.tensors().iter().find(|info| info.name == tensor.name).unwrap();
+        assert_eq!((&info.shape, info.dtype), (&tensor.shape, Dtype::F32));
+        let view = written.view(info);
+        view.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+    };
+    tensors.iter().map(values).collect()
+}
