@@ -1,0 +1,79 @@
+//! Tiny checkpoints of every family become what llama.cpp's converter makes of them.
+//!
+//! `golden/families/NAME.json` holds a checkpoint's config, the names of its tensors and what the converter wrote;
+//! `golden/families.py` made them. The weights are computed on both sides.
+
+mod checkpoint;
+#[path = "../support/described.rs"]
+mod described;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use checkpoint::Checkpoint;
+use described::{compare, entry, sha256};
+use serde_json::{Value as Json, json};
+
+/// Letters of a text from which on their number and digest stand for it.
+const LONG_TEXT: usize = 201;
+
+/// Name and golden file of every case.
+fn cases() -> Vec<(String, Json)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families");
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    let read = |path: PathBuf| {
+        let golden = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        (path.file_stem().unwrap().to_str().unwrap().to_owned(), golden)
+    };
+    paths.into_iter().map(read).collect()
+}
+
+#[test]
+fn families_equal_the_reference() {
+    let cases = cases();
+    assert!(!cases.is_empty());
+    let failures: Vec<String> = cases
+        .iter()
+        .flat_map(|(name, golden)| {
+            let found = differences(name, golden);
+            found.into_iter().map(move |difference| format!("{name}: {difference}"))
+        })
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Converts the checkpoint of a golden file and compares.
+fn differences(name: &str, golden: &Json) -> Vec<String> {
+    let checkpoint = Checkpoint::make(name, golden);
+    let out = checkpoint.path.join("out.gguf");
+    let outtype = golden["outtype"].as_str().unwrap();
+    let done = Command::new(env!("CARGO_BIN_EXE_quantize"))
+        .args([checkpoint.path.as_os_str(), "-t".as_ref(), outtype.as_ref(), "-o".as_ref(), out.as_os_str()])
+        .output()
+        .unwrap();
+    if !done.status.success() {
+        return vec![String::from_utf8_lossy(&done.stderr).into_owned()];
+    }
+    let file = weightmill_formats::open(&out).unwrap();
+    let metadata: Vec<Json> = file.metadata().iter().map(|(key, value)| shortened(entry(key, value))).collect();
+    let tensors: Vec<Json> = file
+        .tensors()
+        .iter()
+        .map(|tensor| json!([tensor.name, tensor.shape, tensor.dtype.name(), sha256(file.view(tensor))]))
+        .collect();
+    let mut differences = Vec::new();
+    compare(&golden["metadata"], &metadata, &mut differences);
+    compare(&golden["tensors"], &tensors, &mut differences);
+    differences
+}
+
+/// An entry with a digest in place of a long text.
+fn shortened(mut entry: Json) -> Json {
+    if let Some(text) = entry[2].as_str().filter(|text| text.chars().count() >= LONG_TEXT) {
+        entry[2] = json!([text.chars().count(), sha256(text)]);
+    }
+    entry
+}

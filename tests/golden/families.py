@@ -1,0 +1,215 @@
+#!/usr/bin/env python3
+"""Writes families/NAME.json: what llama.cpp's converter makes of a tiny checkpoint of a model family.
+
+usage: families.py REFERENCE [CASE...]      all cases of families/*.py, or those named
+  REFERENCE  folder with venv/ and llama.cpp/, as setup_reference.sh installs them; run with its venv/bin/python
+
+A module families/FAMILY.py holds `CASES`: name -> case(...). The checkpoint lies in a folder of the case's name, with the
+tokenizer of fixtures/tiny-llama unless the case says otherwise, and weights from `stored`, which the test in
+tests/families computes too. Recorded are the config, the stored tensors, every key with type and value (long arrays and
+texts as length and SHA-256) and every tensor with shape, type and SHA-256 of its data. The converter knows pre-tokenizers by
+a hash over one published vocabulary each, so it is told that this one is llama-bpe, which its structure says.
+"""
+import base64
+import contextlib
+import hashlib
+import importlib.util
+import io
+import json
+import logging
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent.absolute()
+FIXTURE = HERE.parent / "fixtures" / "tiny-llama"
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+TOKENS = 285
+LONG_ARRAY, LONG_TEXT = 40, 200
+WIDTHS = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "U8": 1}
+
+
+# ---------------------------------------------------------------- cases
+
+def case(config, *shards, files=None, outtype="bf16"):
+    """A checkpoint: config.json, and the tensors of each file as (name, shape) or (name, shape, type)."""
+    shards = [[(name, rest[0], rest[1] if len(rest) > 1 else "BF16") for name, *rest in shard] for shard in shards]
+    return {"config": config, "shards": shards, "files": files or {}, "outtype": outtype}
+
+
+def base(architecture, kind, **settings):
+    """Settings that most families have; None removes one."""
+    config = {"architectures": [architecture], "model_type": kind, "torch_dtype": "bfloat16", "hidden_act": "silu", "hidden_size": 32,
+              "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": TOKENS,
+              "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False, "bos_token_id": 280,
+              "eos_token_id": 281, **settings}
+    return {key: value for key, value in config.items() if value is not REMOVED}
+
+
+REMOVED = object()
+
+
+def new_style(config):
+    """The same config as transformers 5 writes it: rope_parameters and dtype."""
+    config = dict(config)
+    config["dtype"] = config.pop("torch_dtype")
+    scaling = dict(config.pop("rope_scaling", None) or {"rope_type": "default"})
+    scaling.setdefault("rope_type", scaling.pop("type", "default"))
+    config["rope_parameters"] = {**scaling, "rope_theta": config.pop("rope_theta")}
+    return config
+
+
+def attention(c, layer, prefix="model.", bias=(), norm=False, names="qkvo"):
+    """Separate projections as most families name them."""
+    h, p = c["hidden_size"], f"{prefix}layers.{layer}.self_attn."
+    d = c.get("head_dim") or h // c["num_attention_heads"]
+    q, kv = c["num_attention_heads"] * d, c.get("num_key_value_heads", c["num_attention_heads"]) * d
+    shapes = {"q": (q, h), "k": (kv, h), "v": (kv, h), "o": (h, q)}
+    out = [(f"{p}{n}_proj.weight", shapes[n]) for n in names]
+    out += [(f"{p}{n}_proj.bias", shapes[n][:1]) for n in bias]
+    return out + [(f"{p}{n}_norm.weight", (d,)) for n in "qk" if norm]
+
+
+def mlp(prefix, hidden, inner, names=("gate_proj", "up_proj", "down_proj"), infix=".weight"):
+    """The matrices of one feed-forward network; the last goes down."""
+    return [(f"{prefix}{n}{infix}", (hidden, inner) if n == names[-1] else (inner, hidden)) for n in names]
+
+
+def norms(c, layer, prefix="model.", names=("input_layernorm", "post_attention_layernorm")):
+    return [(f"{prefix}layers.{layer}.{n}.weight", (c["hidden_size"],)) for n in names]
+
+
+def ends(c, prefix="model.", head=True):
+    """Embeddings, last norm and output."""
+    out = [(prefix + "embed_tokens.weight", (c["vocab_size"], c["hidden_size"])), (prefix + "norm.weight", (c["hidden_size"],))]
+    return out + [("lm_head.weight", (c["vocab_size"], c["hidden_size"]))] * bool(head)
+
+
+# ---------------------------------------------------------------- weights
+
+def stored(name, shape, dtype):
+    """Bytes of a tensor, from integers only: bfloat16 numbers of size 2^-12 to 2^-4; other types keep their high bits."""
+    seed = 0xCBF29CE484222325
+    for byte in name.encode():
+        seed = (seed ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    x = np.arange(int(np.prod(shape)), dtype=np.uint64) + np.uint64(seed)
+    x = (x ^ (x >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(29)
+    bf16 = (x & np.uint64(1)) << np.uint64(15) | (np.uint64(115) + (x >> np.uint64(1) & np.uint64(7))) << np.uint64(7) | x >> np.uint64(57)
+    byte = x >> np.uint64(48) & np.uint64(255)
+    if dtype == "BF16":
+        return bf16.astype("<u2").tobytes()
+    if dtype == "F32":
+        f32 = bf16 << np.uint64(16) | x >> np.uint64(8) & np.uint64(0xFFFF)
+        # scales are positive
+        return (f32 & np.uint64(0x7FFFFFFF) if name.endswith("scale_inv") else f32).astype("<u4").tobytes()
+    if dtype == "F8_E4M3":
+        # 0x7f and 0xff are no numbers
+        return np.where(byte & np.uint64(127) == 127, byte - np.uint64(1), byte).astype(np.uint8).tobytes()
+    if dtype == "U8":
+        # exponents of MXFP4: not too far from 127
+        return (np.uint64(100) + byte % np.uint64(40) if name.endswith("_scales") else byte).astype(np.uint8).tobytes()
+    raise ValueError(dtype)
+
+
+def write_safetensors(path, tensors):
+    header, at = {}, 0
+    for name, shape, dtype in tensors:
+        size = int(np.prod(shape)) * WIDTHS[dtype]
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [at, at + size]}
+        at += size
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    path.write_bytes(len(head).to_bytes(8, "little") + head + b"".join(stored(*t) for t in tensors))
+
+
+def shard_name(i, count):
+    return "model.safetensors" if count == 1 else f"model-{i + 1:05d}-of-{count:05d}.safetensors"
+
+
+def make(folder, k):
+    for name in TOKENIZER:
+        shutil.copy(FIXTURE / name, folder / name)
+    for name, content in k["files"].items():
+        (folder / name).unlink(missing_ok=True)
+        if content is not None:
+            (folder / name).write_bytes(base64.b64decode(content["base64"]) if isinstance(content, dict) else content.encode())
+    (folder / "config.json").write_text(json.dumps(k["config"]))
+    names = [shard_name(i, len(k["shards"])) for i in range(len(k["shards"]))]
+    for name, tensors in zip(names, k["shards"]):
+        write_safetensors(folder / name, tensors)
+    if len(names) > 1:
+        index = {t[0]: name for name, tensors in zip(names, k["shards"]) for t in tensors}
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+
+
+# ---------------------------------------------------------------- reference
+
+def describe(path):
+    from gguf import GGUFReader
+    reader, metadata = GGUFReader(path), []
+    digest = lambda text: hashlib.sha256(text.encode()).hexdigest()
+    for key, f in reader.fields.items():
+        if key.startswith("GGUF."):
+            continue
+        kind, value = "/".join(x.name for x in f.types), f.contents()
+        if isinstance(value, list) and len(value) > LONG_ARRAY:
+            value = [len(value), digest(json.dumps(value, ensure_ascii=False, separators=(",", ":")))]
+        elif isinstance(value, str) and len(value) > LONG_TEXT:
+            value = [len(value), digest(value)]
+        metadata.append([key, kind, value])
+    tensors = [[x.name, [int(n) for n in reversed(x.shape)], x.tensor_type.name,
+                hashlib.sha256(np.ascontiguousarray(x.data).tobytes()).hexdigest()] for x in reader.tensors]
+    return metadata, tensors
+
+
+def convert(folder, out, outtype):
+    import convert_hf_to_gguf
+    sys.argv = ["convert", str(folder), "--outtype", outtype, "--outfile", str(out)]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        convert_hf_to_gguf.main()
+
+
+def text(golden):
+    """One line per setting, tensor and key, so that changes can be read."""
+    compact = lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    rows = lambda items: "[\n" + ",\n".join(compact(x) for x in items) + "\n]"
+    shards = "[" + ",\n".join(rows(shard) for shard in golden["shards"]) + "]"
+    parts = [("config", compact(golden["config"])), ("files", compact(golden["files"])), ("outtype", compact(golden["outtype"])),
+             ("shards", shards), ("metadata", rows(golden["metadata"])), ("tensors", rows(golden["tensors"]))]
+    return "{\n" + ",\n".join(f'"{name}": {value}' for name, value in parts) + "\n}\n"
+
+
+def main():
+    reference, chosen = pathlib.Path(sys.argv[1]).absolute(), sys.argv[2:]
+    sys.path.insert(0, str(reference / "llama.cpp"))
+    sys.modules["families"] = sys.modules["__main__"]
+    logging.disable(logging.CRITICAL)
+    from conversion.base import TextModel
+    TextModel.get_vocab_base_pre = lambda self, tokenizer: "llama-bpe"
+    cases = {}
+    for path in sorted((HERE / "families").glob("*.py")):
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        cases |= module.CASES
+    unknown = [name for name in chosen if name not in cases]
+    if unknown:
+        sys.exit(f"no such case: {' '.join(unknown)}; there are: {' '.join(cases)}")
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in chosen or cases:
+            folder, out = pathlib.Path(scratch) / name, pathlib.Path(scratch) / f"{name}.gguf"
+            folder.mkdir()
+            make(folder, cases[name])
+            convert(folder, out, cases[name]["outtype"])
+            metadata, tensors = describe(out)
+            (HERE / "families" / f"{name}.json").write_text(text({**cases[name], "metadata": metadata, "tensors": tensors}))
+            print(name, len(metadata), "keys", len(tensors), "tensors", flush=True)
+
+
+if __name__ == "__main__":
+    main()
