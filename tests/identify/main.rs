@@ -1,6 +1,8 @@
 //! Checkpoints become what llama.cpp's converter makes of them, or one clear error.
 
 mod defects;
+#[path = "../support/described.rs"]
+mod described;
 mod golden;
 
 use std::fs;
