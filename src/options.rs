@@ -104,6 +104,8 @@ pub enum OptionError {
     NoName { text: String, expected: &'static str },
     #[error("no tensor type is called `{name}`; known are {known}")]
     UnknownType { name: String, known: String },
+    #[error("llama.cpp has no pre-tokenizer called `{name}`; the nearest is `{nearest}`; known are {known}")]
+    UnknownPreTokenizer { name: String, nearest: &'static str, known: String },
     #[error("`{pattern}` is not a regular expression: {reason}")]
     Pattern { pattern: String, reason: String },
     #[error("`{text}`: the value must be one of int:N, float:X, bool:true, bool:false, str:TEXT")]

@@ -8,12 +8,37 @@ use super::special::{ROLES, SpecialTokens};
 use super::{Files, TokenTable, TokenType, TokenizerError, looks_special, pre};
 use crate::checkpoint::SideFile;
 
-/// Appends tokens, merges and special tokens. Ids without a token get a placeholder up to `rows`. The added tokens
-/// of `roles` have these roles unless the files give them to others.
+/// What a family has beyond the common rules.
+pub struct Family {
+    /// Role and text of added tokens that have a role unless the files give it to another.
+    pub roles: &'static [(&'static str, &'static str)],
+    /// `add_bos_token` of `tokenizer_config.json` counts for more than the post-processor.
+    pub bos_as_configured: bool,
+}
+
+/// Nothing beyond the common rules.
+pub const COMMON: Family = Family { roles: &[], bos_as_configured: false };
+/// DeepSeek: the post-processor adds nothing, yet every text begins with a token, as published GGUF files have it.
+pub const DEEPSEEK: Family = Family { bos_as_configured: true, ..COMMON };
+/// conversion/chatglm.py.
+pub const GLM: Family =
+    Family { roles: &[("eos", "<|endoftext|>"), ("eot", "<|user|>"), ("unk", "<|endoftext|>")], ..COMMON };
+/// `Glm4Model` in conversion/glm.py.
+pub const GLM_4: Family = Family {
+    roles: &[("eos", "<|endoftext|>"), ("eot", "<|user|>"), ("unk", "<|endoftext|>"), ("bos", "<|endoftext|>")],
+    ..COMMON
+};
+/// `_set_vocab_glm` in conversion/base.py.
+pub const GLM_4_MOE: Family = Family {
+    roles: &[("bos", "[gMASK]"), ("eot", "<|user|>"), ("unk", "<|endoftext|>"), ("eom", "<|observation|>")],
+    ..COMMON
+};
+
+/// Appends tokens, merges and special tokens. Ids without a token get a placeholder up to `rows`.
 pub fn write(
     mut files: Files,
     rows: u32,
-    roles: &[(&'static str, &str)],
+    family: &Family,
     metadata: &mut Metadata,
     notes: &mut Vec<String>,
 ) -> Result<(), TokenizerError> {
@@ -25,7 +50,7 @@ pub fn write(
         let kind = tokenizer.model.kind.as_deref().unwrap_or("none");
         return Err(TokenizerError::invalid(path, format!("tokenizer model {kind}, where BPE is expected")));
     }
-    let pre = pre::name(tokenizer).map_err(|unknown| TokenizerError::UnknownPreTokenizer {
+    let pre = pre::identify(tokenizer, files.config).map_err(|unknown| TokenizerError::UnknownPreTokenizer {
         path: path.clone(),
         structure: unknown.structure,
         nearest: unknown.nearest,
@@ -34,7 +59,7 @@ pub fn write(
     let byte_level = has_byte_level(&tokenizer.decoder);
     let assembled = added::assemble(&files, tokenizer, rows)?;
     let mut given = Vec::new();
-    for (role, text) in roles {
+    for (role, text) in family.roles {
         match assembled.added(text) {
             Some(id) => given.push((*role, id)),
             None => return Err(TokenizerError::invalid(path, format!("there is no added token {text:?}"))),
@@ -57,11 +82,16 @@ pub fn write(
             }
         }
     }
-    table.write("gpt2", pre, metadata);
+    table.write("gpt2", pre.name(), metadata);
 
     let mut special = SpecialTokens::read(&files, ROLES, None)?;
     for (role, id) in given {
         special.set_default(role, id);
+    }
+    if family.bos_as_configured
+        && let Some(flag) = files.tokenizer_setting("add_bos_token").and_then(Json::as_bool)
+    {
+        special.set_added("bos", flag);
     }
     let merges = files.tokenizer.take().and_then(|tokenizer| tokenizer.model.merges).unwrap_or_default();
     let mut merges: Vec<String> = merges.into_iter().map(|merge| merge.0).collect();

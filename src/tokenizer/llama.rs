@@ -39,7 +39,7 @@ pub fn write(files: Files, rows: u32, metadata: &mut Metadata, notes: &mut Vec<S
     } else if files.tokenizer.as_ref().is_some_and(llama_json::is_sentencepiece_like) {
         llama_json::write(&files, rows, metadata, notes)?;
     } else if files.tokenizer.is_some() {
-        bpe::write(files, rows, &[], metadata, notes)?;
+        bpe::write(files, rows, &bpe::COMMON, metadata, notes)?;
     } else {
         return Err(files.missing(&[SideFile::SentencePiece, SideFile::TokenizerJson]));
     }

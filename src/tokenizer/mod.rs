@@ -35,8 +35,8 @@ pub enum TokenizerError {
     #[error("{}: {problem}", path.display())]
     Invalid { path: PathBuf, problem: String },
     #[error(
-        "{}: the pre-tokenizer is none that llama.cpp is known to have; the nearest known is {nearest}. \
-         Found: {structure}",
+        "{}: the pre-tokenizer is none that llama.cpp is known to have; the nearest known is {nearest}. Found: \
+         {structure}. If llama.cpp knows this way to cut text, name it with --pre NAME, as in --pre {nearest}",
         path.display()
     )]
     UnknownPreTokenizer { path: PathBuf, structure: String, nearest: &'static str },
@@ -57,6 +57,8 @@ pub enum Vocabulary {
     ByteLevel,
     /// Qwen 2 and 3 without experts, the first DeepSeek: `tokenizer.model`, else byte-level BPE.
     Qwen2,
+    /// DeepSeek V2 and V3: byte-level BPE, texts begin with a token if `tokenizer_config.json` says so.
+    DeepSeek,
     /// The first Gemma: `tokenizer.model`.
     Gemma,
     /// Gemma 2: `tokenizer.model`.
@@ -155,18 +157,21 @@ pub fn write_metadata(
     };
     match vocabulary {
         Vocabulary::Llama => llama::write(files, rows, metadata, notes),
-        Vocabulary::ByteLevel => bpe::write(files, rows, &[], metadata, notes),
+        Vocabulary::ByteLevel => bpe::write(files, rows, &bpe::COMMON, metadata, notes),
+        Vocabulary::DeepSeek => bpe::write(files, rows, &bpe::DEEPSEEK, metadata, notes),
         Vocabulary::Qwen2 if checkpoint.has(SideFile::SentencePiece) => {
             sentencepiece::write(&files, rows, metadata, notes)
         }
-        Vocabulary::Qwen2 => bpe::write(files, rows, &[], metadata, notes),
+        Vocabulary::Qwen2 => bpe::write(files, rows, &bpe::COMMON, metadata, notes),
         Vocabulary::Gemma => gemma::write_first(&files, rows, metadata, notes),
-        Vocabulary::Gemma3 if !checkpoint.has(SideFile::SentencePiece) => bpe::write(files, rows, &[], metadata, notes),
+        Vocabulary::Gemma3 if !checkpoint.has(SideFile::SentencePiece) => {
+            bpe::write(files, rows, &bpe::COMMON, metadata, notes)
+        }
         Vocabulary::Gemma2 | Vocabulary::Gemma3 => gemma::write(&files, rows, metadata, notes),
         Vocabulary::Phi3 => phi3::write(files, rows, metadata, notes),
-        Vocabulary::Glm => bpe::write(files, rows, special::GLM_TOKENS, metadata, notes),
-        Vocabulary::Glm4 => bpe::write(files, rows, special::GLM_4_TOKENS, metadata, notes),
-        Vocabulary::Glm4Moe => bpe::write(files, rows, special::GLM_4_MOE_TOKENS, metadata, notes),
+        Vocabulary::Glm => bpe::write(files, rows, &bpe::GLM, metadata, notes),
+        Vocabulary::Glm4 => bpe::write(files, rows, &bpe::GLM_4, metadata, notes),
+        Vocabulary::Glm4Moe => bpe::write(files, rows, &bpe::GLM_4_MOE, metadata, notes),
     }
 }
 

@@ -17,15 +17,6 @@ pub const ROLES: &[&str] = &["bos", "eos", "unk", "sep", "pad", "cls", "mask"];
 /// Roles of Code Llama's infill tokens.
 pub const INFILL_ROLES: &[&str] = &["prefix", "suffix", "middle", "eot"];
 
-/// Tokens with a role that no file gives them, by role: conversion/chatglm.py.
-pub const GLM_TOKENS: &[(&str, &str)] = &[("eos", "<|endoftext|>"), ("eot", "<|user|>"), ("unk", "<|endoftext|>")];
-/// The same for GLM-4-0414: `Glm4Model` in conversion/glm.py.
-pub const GLM_4_TOKENS: &[(&str, &str)] =
-    &[("eos", "<|endoftext|>"), ("eot", "<|user|>"), ("unk", "<|endoftext|>"), ("bos", "<|endoftext|>")];
-/// The same for GLM-4.5 and later: `_set_vocab_glm` in conversion/base.py.
-pub const GLM_4_MOE_TOKENS: &[(&str, &str)] =
-    &[("bos", "[gMASK]"), ("eot", "<|user|>"), ("unk", "<|endoftext|>"), ("eom", "<|observation|>")];
-
 /// Key of a role's token id; none for roles that GGUF has no key for. `seperator` is spelt as GGUF spells it.
 fn id_key(role: &str) -> Option<&'static str> {
     Some(match role {
@@ -134,7 +125,8 @@ impl SpecialTokens {
         }
     }
 
-    fn set_added(&mut self, role: &'static str, added: bool) {
+    /// Says whether the token of `role` is added, whatever the files say.
+    pub fn set_added(&mut self, role: &'static str, added: bool) {
         match self.added.iter_mut().find(|(known, _)| *known == role) {
             Some(entry) => entry.1 = added,
             None => self.added.push((role, added)),

@@ -7,7 +7,8 @@ usage: identify.py REFERENCE > identify.json
 Each case edits the JSON files of the fixture ([file, pointer, value], without a value the key goes), adds or removes
 files, and lists the tensors of the checkpoint, whose data are zeros. Recorded are every key with type and value (long
 arrays as count and SHA-256 of their JSON) and every tensor with shape and type, computed ones with the bits of their
-values. As in tiny_llama.py the converter is told that the byte-level tokenizer is llama-bpe.
+values. The converter does not know the byte-level tokenizer's hash, so it is told that this is Llama 3's: smaug-bpe if it has
+the token that begins a text and does not put it there, else llama-bpe.
 """
 import base64
 import contextlib
@@ -29,7 +30,9 @@ import convert_hf_to_gguf  # noqa: E402
 from conversion.base import TextModel  # noqa: E402
 from gguf import GGUFReader  # noqa: E402
 
-TextModel.get_vocab_base_pre = lambda self, tokenizer: "llama-bpe"
+BEGIN = "<|begin_of_text|>"
+TextModel.get_vocab_base_pre = lambda self, tokenizer: "smaug-bpe" if (
+    BEGIN in tokenizer.get_vocab() and tokenizer.encode("x")[0] != tokenizer.convert_tokens_to_ids(BEGIN)) else "llama-bpe"
 BASE = [["config.json", "/" + key, value] for key, value in (
     ("hidden_size", 32), ("intermediate_size", 48), ("num_attention_heads", 4), ("num_key_value_heads", 2),
     ("num_hidden_layers", 2))] + [["config.json", "/rope_scaling"], ["config.json", "/head_dim"]]

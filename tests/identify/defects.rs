@@ -144,7 +144,14 @@ fn tokenizers_that_cannot_be() {
     let of = |pointer: &str, value: Json| error(|folder| folder.edit("tokenizer.json", pointer, Some(value)));
     let message = of("/pre_tokenizer/pretokenizers/0/pattern/Regex", json!("\\p{L}+"));
     assert_has(&message, &["tokenizer.json", "the nearest known is", "split \\p{L}+; bytes"]);
-    assert_has(&of("/model/ignore_merges", json!(false)), &["the nearest known is llama-bpe"]);
+    assert_has(&message, &["--pre NAME", "merges skipped by whole words"]);
+    let similar =
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+";
+    let message = of("/pre_tokenizer/pretokenizers/0/pattern/Regex", json!(similar));
+    assert_has(&message, &["the nearest known is llama-bpe", r"\p{N}{1,2}"]);
+    let message = of("/pre_tokenizer/pretokenizers/1/add_prefix_space", json!(true));
+    assert_has(&message, &["the nearest known is llama-bpe", r#""add_prefix_space":true"#]);
+    assert_has(&of("/normalizer", json!({"type": "Lowercase"})), &["Found: normalize Lowercase; split"]);
     assert_has(&of("/model/type", json!("Unigram")), &["Unigram, where BPE is expected"]);
     assert_has(&of("/model/vocab/new", json!(285)), &["\"new\" has id 285", "only 285 rows"]);
     assert_has(&of("/model/vocab/new", json!(3)), &["the same id 3"]);
