@@ -9,7 +9,7 @@ set -eu
 cd "$(dirname "$0")"
 seconds=${1:-10}
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || set -- gguf safetensors safetensors_index imatrix_gguf imatrix_dat
+[ $# -gt 0 ] || set -- gguf safetensors safetensors_index pickle imatrix_gguf imatrix_dat
 
 # With an explicit target the flags reach neither build scripts nor procedural macros.
 host=$(rustc -vV | sed -n 's/^host: //p')
@@ -23,6 +23,16 @@ for target; do
     mkdir -p "corpus/$target" "artifacts/$target"
     case $target in
     gguf) cp "$fixtures"/typed.gguf "$fixtures"/aligned.gguf "$fixtures"/kept-*.gguf "corpus/$target/" ;;
+    pickle)
+        cp "$fixtures"/*.pt "corpus/$target/"
+        # Their pickles alone; Python's own reader of archives takes them out.
+        python3 -c 'import sys, zipfile, pathlib
+for path in sys.argv[2:]:
+    if zipfile.is_zipfile(path):
+        archive = zipfile.ZipFile(path)
+        name = next(n for n in archive.namelist() if n.endswith("/data.pkl"))
+        pathlib.Path(sys.argv[1], pathlib.Path(path).stem + ".pkl").write_bytes(archive.read(name))' "corpus/$target" "$fixtures"/*.pt
+        ;;
     imatrix_gguf) cp "$fixtures/imatrix.gguf" "corpus/$target/" ;;
     imatrix_dat) printf '\1\0\0\0\1\0\0\0b\4\0\0\0\2\0\0\0\0\0\0\100\0\0\200\77\7\0\0\0\4\0\0\0text' >"corpus/$target/one" ;;
     safetensors)

@@ -1,5 +1,6 @@
 //! Checked little-endian reading from a byte slice; every failure knows its offset.
 
+use std::ops::Range;
 use std::path::Path;
 
 use byteorder::{ByteOrder, LittleEndian};
@@ -19,6 +20,21 @@ pub(crate) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     pub(crate) fn new(bytes: &'a [u8], path: &'a Path) -> Self {
         Cursor { bytes, at: 0, path }
+    }
+
+    /// Reads `range` of the bytes; offsets stay those of the whole.
+    ///
+    /// # Panics
+    /// If the range does not lie inside the bytes.
+    pub(crate) fn within(bytes: &'a [u8], range: Range<u64>, path: &'a Path) -> Self {
+        let bytes = &bytes[..range.end as usize];
+        assert!(range.start <= range.end, "a range");
+        Cursor { bytes, at: range.start as usize, path }
+    }
+
+    /// Bytes that were read before, by their offsets.
+    pub(crate) fn bytes(&self, range: Range<u64>) -> &'a [u8] {
+        &self.bytes[range.start as usize..range.end as usize]
     }
 
     /// Offset of the next byte.

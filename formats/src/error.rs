@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::pickle;
+
 /// Why a file cannot be read, laid out or written, with the place of the defect.
 ///
 /// Match on [`Error::kind`]; the message names file, tensor or key, byte offset, cause and remedy.
@@ -49,7 +51,7 @@ pub enum Kind {
     #[error("not a regular file")]
     NotAFile,
     /// No known format has these first bytes or this name.
-    #[error("unknown format: neither the first bytes nor the name are those of a safetensors or GGUF file")]
+    #[error("unknown format: neither the first bytes nor the name are those of a safetensors, GGUF or PyTorch file")]
     UnknownFormat,
     /// A stand-in that Git leaves where the file itself was not fetched.
     #[error("a Git LFS pointer, not the file itself")]
@@ -340,6 +342,9 @@ pub enum Kind {
         /// Free bytes on that file system.
         available: u64,
     },
+    /// What only a pickled checkpoint can have.
+    #[error(transparent)]
+    Pickle(#[from] pickle::Defect),
     /// The file was changed after it was opened.
     #[error("changed while it was being read")]
     Changed,
@@ -359,6 +364,7 @@ impl Kind {
             Kind::SplitName => "give the files their names back, or merge them with llama-gguf-split --merge",
             Kind::Exists => "use --force to replace it, or name another output",
             Kind::NoSpace { .. } => "free some space, or name an output on another disk",
+            Kind::Pickle(defect) => return defect.remedy(),
             Kind::Changed => "let nothing write to the file during the run",
             _ => return None,
         })

@@ -10,6 +10,7 @@ mod cursor;
 mod error;
 pub mod gguf;
 pub mod imatrix;
+mod index;
 mod json;
 mod layout;
 mod mapped;
@@ -17,6 +18,7 @@ mod metadata;
 #[allow(unsafe_code)]
 pub mod mmap;
 pub mod output;
+pub mod pickle;
 pub mod safetensors;
 mod source;
 
@@ -39,7 +41,9 @@ pub struct Format {
     /// Its name.
     pub name: &'static str,
     /// How the names of its files end, in lower case.
-    pub suffix: &'static str,
+    pub suffixes: &'static [&'static str],
+    /// Whether it is Python's pickle, which can hold code and is opened on request only.
+    pub pickle: bool,
     /// Whether a file that begins with these bytes (up to [`HEAD`]) has this format.
     pub sniff: fn(head: &[u8]) -> bool,
     /// Opens a file.
@@ -47,25 +51,70 @@ pub struct Format {
 }
 
 /// All formats. Content decides before the name does, earlier rows before later ones.
-pub static FORMATS: [Format; 3] = [
-    Format { name: "gguf", suffix: ".gguf", sniff: |head| head.starts_with(gguf::MAGIC), open: gguf::open },
-    Format { name: "safetensors", suffix: ".safetensors", sniff: safetensors::sniff, open: safetensors::open },
+pub static FORMATS: [Format; 5] = [
+    Format {
+        name: "gguf",
+        suffixes: &[".gguf"],
+        pickle: false,
+        sniff: |head| head.starts_with(gguf::MAGIC),
+        open: gguf::open,
+    },
+    Format {
+        name: "safetensors",
+        suffixes: &[".safetensors"],
+        pickle: false,
+        sniff: safetensors::sniff,
+        open: safetensors::open,
+    },
     Format {
         name: "safetensors index",
-        suffix: ".safetensors.index.json",
+        suffixes: &[".safetensors.index.json"],
+        pickle: false,
         sniff: |_| false,
         open: safetensors::open_index,
     },
+    Format {
+        name: "pickle",
+        suffixes: &[".bin", ".pt", ".pth", ".ckpt"],
+        pickle: true,
+        sniff: pickle::sniff,
+        open: pickle::open,
+    },
+    Format {
+        name: "pickle index",
+        suffixes: &[".bin.index.json"],
+        pickle: true,
+        sniff: |_| false,
+        open: pickle::open_index,
+    },
 ];
+
+/// Whether [`open_as`] opens PyTorch's pickles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pickles {
+    /// [`pickle::Defect::Refused`].
+    #[default]
+    Refuse,
+    /// Their tensors are rebuilt without running anything in them: see [`pickle`].
+    Allow,
+}
 
 /// Opens a model: a safetensors file, a `.safetensors.index.json` with all its shards, or a GGUF file with all its
 /// parts. The first bytes tell the format; where they do not, the name does, so that a damaged file is judged as what
-/// it claims to be.
+/// it claims to be. Pickles are refused: [`open_as`].
 pub fn open(path: &Path) -> Result<Box<dyn Source>> {
+    open_as(path, Pickles::Refuse)
+}
+
+/// Opens a model as [`open`] does, and pickles if they are allowed.
+pub fn open_as(path: &Path, pickles: Pickles) -> Result<Box<dyn Source>> {
     let head = read_head(path).map_err(|e| e.file(path))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let by_content = FORMATS.iter().find(|format| (format.sniff)(&head));
-    match by_content.or_else(|| FORMATS.iter().find(|format| name.ends_with(format.suffix))) {
+    let by_name = |format: &&Format| format.suffixes.iter().any(|suffix| name.ends_with(suffix));
+    match FORMATS.iter().find(|format| (format.sniff)(&head)).or_else(|| FORMATS.iter().find(by_name)) {
+        Some(format) if format.pickle && pickles == Pickles::Refuse => {
+            Err(Error::new(Kind::Pickle(pickle::Defect::Refused)).file(path))
+        }
         Some(format) => (format.open)(path),
         None => Err(Error::new(Kind::UnknownFormat).file(path)),
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use crate::error::Result;
+use crate::error::{Error, Item, Kind, Result};
 use crate::mmap::{Access, Map};
 use crate::{Metadata, Source, TensorInfo};
 
@@ -25,6 +25,22 @@ impl MappedModel {
     fn in_file(tensor: &TensorInfo, range: Range<u64>) -> Range<u64> {
         tensor.offset + range.start.min(tensor.bytes)..tensor.offset + range.end.min(tensor.bytes)
     }
+}
+
+/// Most bytes of all tensors together. Tensors that share bytes could otherwise add up to more than 64 bits hold.
+const MAX_TOTAL: u64 = 1 << 60;
+
+/// Fails if the tensors have more than [`MAX_TOTAL`] bytes.
+pub(crate) fn check_total(tensors: &[TensorInfo]) -> Result<()> {
+    let mut total = 0u64;
+    for tensor in tensors {
+        total = total.saturating_add(tensor.bytes);
+        if total > MAX_TOTAL {
+            let kind = Kind::Limit { what: "the size of all tensors together", found: total, limit: MAX_TOTAL };
+            return Err(Error::new(kind).item(Item::Tensor(tensor.name.clone())));
+        }
+    }
+    Ok(())
 }
 
 impl Source for MappedModel {
@@ -58,5 +74,27 @@ impl Source for MappedModel {
 
     fn check_unchanged(&self) -> Result<()> {
         self.maps.iter().try_for_each(Map::check_unchanged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_over_the_same_bytes_do_not_add_up_to_more_than_64_bits() {
+        let tensor = |name: &str| TensorInfo {
+            name: name.to_owned(),
+            shape: vec![1 << 59],
+            dtype: weightmill_kernels::Dtype::U8,
+            file: 0,
+            offset: 0,
+            bytes: 1 << 59,
+        };
+        let tensors = ["a", "b", "c"].map(tensor);
+        assert!(check_total(&tensors[..2]).is_ok());
+        let error = check_total(&tensors).unwrap_err();
+        assert_eq!(error.about(), Some(&Item::Tensor("c".to_owned())));
+        assert!(check_total(&vec![tensor("x"); 100]).is_err());
     }
 }

@@ -7,7 +7,8 @@ use weightmill_kernels::Dtype;
 
 use crate::{Metadata, Result};
 
-/// One tensor of a source, validated: its bytes lie inside its file and overlap no other tensor.
+/// One tensor of a source, validated: its bytes lie inside its file. Tensors overlap only where the format has tied ones share
+/// their bytes, as pickles do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorInfo {
     /// Name as the file has it.

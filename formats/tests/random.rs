@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bytes::*;
 use proptest::prelude::*;
-use weightmill_formats::{TensorInfo, TensorSpec, gguf, imatrix, safetensors};
+use weightmill_formats::{TensorInfo, TensorSpec, gguf, imatrix, pickle, safetensors};
 
 /// Reads `bytes` as every format. Errors are fine; what is accepted must hold together.
 fn read_all(bytes: &[u8]) {
@@ -33,6 +33,9 @@ fn read_all(bytes: &[u8]) {
         assert_eq!((again.tensors.len(), again.metadata), (header.tensors.len(), header.metadata));
     }
     let _ = safetensors::parse_index(bytes, path);
+    if let Ok(header) = pickle::parse(bytes, path) {
+        assert_inside(&header.tensors, bytes);
+    }
     if let Ok(importance) = imatrix::parse(bytes, path) {
         assert!(importance.entries.values().flatten().all(|value| value.is_finite() && *value >= 0.0));
     }
@@ -63,6 +66,8 @@ fn seeds() -> Vec<Vec<u8>> {
         Bytes::safetensors(&header, 16).0,
         br#"{"metadata":{},"weight_map":{"a":"1.safetensors","b":"2.safetensors"}}"#.to_vec(),
         dat.i32(7).short_string("text").0,
+        fixture("types.pt"),
+        fixture("protocol5.pt"),
     ]
 }
 
@@ -76,7 +81,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn noise(bytes in prop::collection::vec(any::<u8>(), 0..400), seed in 0usize..6) {
+    fn noise(bytes in prop::collection::vec(any::<u8>(), 0..400), seed in 0usize..8) {
         read_all(&bytes);
         // Noise after a sound beginning.
         let mut begun = seeds()[seed].clone();
@@ -87,7 +92,7 @@ proptest! {
 
     #[test]
     fn sound_files_with_changes(
-        seed in 0usize..6,
+        seed in 0usize..8,
         changes in prop::collection::vec((any::<prop::sample::Index>(), number(), 1usize..=8), 1..4),
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
@@ -112,5 +117,6 @@ fn the_seeds_are_sound() {
     assert!(safetensors::parse(&seeds[3], path).is_ok());
     assert!(safetensors::parse_index(&seeds[4], path).is_ok());
     assert!(imatrix::parse(&seeds[1], path).is_ok() && imatrix::parse(&seeds[5], path).is_ok());
+    assert!(seeds[6..].iter().all(|bytes| pickle::parse(bytes, path).is_ok()));
     seeds.iter().for_each(|bytes| read_all(bytes));
 }

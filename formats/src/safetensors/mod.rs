@@ -4,18 +4,18 @@
 //! a name that occurs twice; the checks here find that out.
 
 mod header;
-mod index;
 mod layout;
 
 use std::path::Path;
 
 use crate::Source;
 use crate::error::Result;
+use crate::index;
 use crate::mapped::MappedModel;
 use crate::mmap::Map;
 
+pub use crate::index::{Index, parse_index};
 pub use header::{Header, parse};
-pub use index::{Index, open_index, parse_index};
 pub use layout::layout;
 
 /// Longest header that is read or written: the limit of the safetensors crate and of its specification.
@@ -37,4 +37,12 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>> {
     let map = Map::open(path)?;
     let header = parse(map.bytes(), path)?;
     Ok(Box::new(MappedModel::new("safetensors", vec![map], header.metadata, header.tensors)))
+}
+
+/// Opens a `model.safetensors.index.json` and all the shards that it names.
+pub fn open_index(path: &Path) -> Result<Box<dyn Source>> {
+    index::open("safetensors", path, |bytes, path| {
+        let Header { metadata, tensors, .. } = parse(bytes, path)?;
+        Ok((metadata, tensors))
+    })
 }

@@ -120,6 +120,17 @@ macro_rules! assert_defect {
     }};
 }
 
+/// Asserts kind and item of an error that has some place in the file.
+#[macro_export]
+macro_rules! assert_placed {
+    ($result:expr, $kind:pat, $item:expr) => {{
+        let result = $result.map(|_| ());
+        let offset = result.as_ref().err().and_then(weightmill_formats::Error::offset);
+        assert!(offset.is_some());
+        assert_defect!(result, $kind, $item, offset)
+    }};
+}
+
 pub fn tensor(name: &str) -> Option<weightmill_formats::Item> {
     Some(weightmill_formats::Item::Tensor(name.to_owned()))
 }

@@ -1,4 +1,5 @@
-//! Models in several safetensors files: `model.safetensors.index.json` says which file holds which tensor.
+//! Models in several files of one format: `model.safetensors.index.json` or `pytorch_model.bin.index.json` says which file
+//! holds which tensor.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
@@ -9,12 +10,14 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{MAX_HEADER, parse};
 use crate::error::{Error, Item, Kind, Result};
 use crate::json::{Json, Pairs};
-use crate::mapped::MappedModel;
+use crate::mapped::{MappedModel, check_total};
 use crate::mmap::Map;
-use crate::{Metadata, Source};
+use crate::{Metadata, Source, TensorInfo};
+
+/// Longest index that is read: the limit that safetensors has for a header, which says as much.
+const MAX_INDEX: u64 = 100_000_000;
 
 /// Which shard holds which tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +43,8 @@ pub fn parse_index(bytes: &[u8], path: &Path) -> Result<Index> {
     }
     let fail = |at, kind| Error::new(kind).file(path).at(at);
     let length = bytes.len() as u64;
-    if length > MAX_HEADER {
-        return Err(fail(0, Kind::TooLong { what: "an index", length, limit: MAX_HEADER }));
+    if length > MAX_INDEX {
+        return Err(fail(0, Kind::TooLong { what: "an index", length, limit: MAX_INDEX }));
     }
     let text =
         std::str::from_utf8(bytes).map_err(|e| fail(e.valid_up_to() as u64, Kind::Utf8 { what: "the index" }))?;
@@ -76,9 +79,13 @@ fn shard_name(json: &Json<'_>, value: &RawValue) -> Result<String> {
     Ok(name.into_owned())
 }
 
-/// Opens an index and all the shards that it names, in byte order of their names. The tensors of a shard must be
-/// exactly those that the index places in it.
-pub fn open_index(path: &Path) -> Result<Box<dyn Source>> {
+/// Opens an index and all the shards that it names, in byte order of their names, each read by `parse` from its bytes. The
+/// tensors of a shard must be exactly those that the index places in it.
+pub(crate) fn open(
+    format: &'static str,
+    path: &Path,
+    parse: impl Fn(&[u8], &Path) -> Result<(Metadata, Vec<TensorInfo>)>,
+) -> Result<Box<dyn Source>> {
     let map = Map::open(path)?;
     let index = parse_index(map.bytes(), path)?;
     let folder = match path.parent() {
@@ -89,13 +96,13 @@ pub fn open_index(path: &Path) -> Result<Box<dyn Source>> {
     let mut seen = HashSet::new();
     for shard in index.shards() {
         let map = open_shard(path, folder, shard)?;
-        let header = parse(map.bytes(), map.path())?;
-        for (key, value) in header.metadata.iter() {
+        let (shard_metadata, shard_tensors) = parse(map.bytes(), map.path())?;
+        for (key, value) in shard_metadata.iter() {
             if metadata.get(key).is_none() {
                 metadata.set(key, value.clone());
             }
         }
-        for mut tensor in header.tensors {
+        for mut tensor in shard_tensors {
             let on_tensor = |kind| {
                 let error = Error::new(kind).file(map.path()).item(Item::Tensor(tensor.name.clone()));
                 Err(error.at(tensor.offset))
@@ -116,7 +123,8 @@ pub fn open_index(path: &Path) -> Result<Box<dyn Source>> {
         let error = Error::new(Kind::MissingTensor).file(&folder.join(shard));
         return Err(error.item(Item::Tensor(tensor.clone())));
     }
-    Ok(Box::new(MappedModel::new("safetensors", maps, metadata, tensors)))
+    check_total(&tensors).map_err(|error| error.file(path))?;
+    Ok(Box::new(MappedModel::new(format, maps, metadata, tensors)))
 }
 
 fn open_shard(index: &Path, folder: &Path, shard: &str) -> Result<Map> {
