@@ -121,6 +121,21 @@ impl Config {
         }
     }
 
+    /// The number that goes with a name.
+    ///
+    /// # Errors
+    /// When there is a value that is none of `names`.
+    pub fn name(&self, key: &str, names: &[(&str, u32)]) -> Result<Option<u32>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        match names.iter().find(|(name, _)| value == name) {
+            Some((_, number)) => Ok(Some(*number)),
+            None => {
+                let known: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+                Err(self.error(key, format!("{value}, where one of {} is expected", known.join(", "))))
+            }
+        }
+    }
+
     /// An error about `key`.
     pub fn error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
         ConfigError { path: self.path.clone(), key: key.to_owned(), problem: problem.into() }

@@ -11,8 +11,10 @@ use super::rope::Rope;
 enum Kind {
     Count,
     Number,
+    /// One of these names, written as the number beside it.
+    Name(&'static [(&'static str, u32)]),
 }
-use Kind::{Count, Number};
+use Kind::{Count, Name, Number};
 
 /// GGUF key, less the architecture; the keys of config.json that may hold the value, by precedence; its kind.
 type Row = (&'static str, &'static [&'static str], Kind);
@@ -41,6 +43,18 @@ const AFTER_ROPE: &[Row] = &[
     ("expert_used_count", &["num_experts_per_tok", "num_experts_per_token", "top_k_experts"], Count),
     ("expert_group_count", &["n_group"], Count),
     ("expert_group_used_count", &["topk_group"], Count),
+    (
+        "expert_gating_func",
+        &[
+            "score_function",
+            "scoring_func",
+            "score_func",
+            "moe_router_activation",
+            "moe_router_activation_func",
+            "expert_selection_fn",
+        ],
+        Name(&[("softmax", 1), ("sigmoid", 2), ("sqrtsoftplus", 4)]),
+    ),
 ];
 
 const HEAD_DIM: &[Row] =
@@ -84,6 +98,7 @@ fn write_rows(rows: &[Row], config: &Config, prefix: &str, metadata: &mut Metada
         let value = match kind {
             Count => config.count(key)?.map(Value::from),
             Number => config.number(key)?.map(|number| Value::from(number as f32)),
+            Name(names) => config.name(key, names)?.map(Value::from),
         };
         if let Some(value) = value {
             metadata.replace(format!("{prefix}.{name}"), value);

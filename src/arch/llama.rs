@@ -95,7 +95,7 @@ fn describe(config: &Config) -> Result<Description, ConfigError> {
     Ok(Description {
         layers,
         vocabulary_rows: vocabulary,
-        renames: &[],
+        renames: Vec::new(),
         rules,
         computed: frequency_factors.map(|factors| ("rope_freqs.weight", factors)).into_iter().collect(),
         hyper_parameters: vec![("vocab_size", vocabulary.into()), ("rope.dimension_count", head_dim.into())],

@@ -54,7 +54,7 @@ struct Description {
     /// Rows of the embedding table.
     vocabulary_rows: u32,
     /// Other beginnings of tensor names, and what they stand for: the text part of a larger model has its own.
-    renames: &'static [(&'static str, &'static str)],
+    renames: Vec<(String, String)>,
     rules: Vec<Rule>,
     /// Tensors that the checkpoint does not have: name and values. They are written first.
     computed: Vec<(&'static str, Vec<f32>)>,
@@ -85,7 +85,7 @@ pub fn identify(checkpoint: &Checkpoint, source: Box<dyn Source>) -> Result<(Wei
     }
 
     let weights = Weights::plain(source);
-    let mapped = tensors::map(&weights, description.renames, &description.rules, description.layers)?;
+    let mapped = tensors::map(&weights, &description.renames, &description.rules, description.layers)?;
     let mut notes = mapped.notes;
     let mut tensors: Vec<ModelTensor> = description
         .computed

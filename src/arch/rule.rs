@@ -40,7 +40,12 @@ pub struct Part {
 impl Part {
     /// The tensor `to` with this shape, made of one view of the (first) taken tensor.
     pub fn new(to: &'static str, shape: &[u64], view: View) -> Self {
-        Self { to, shape: shape.to_vec(), pieces: vec![(0, view, Map::Same)] }
+        Self::of_views(to, shape, vec![view])
+    }
+
+    /// The same made of several views, one below the other.
+    pub fn of_views(to: &'static str, shape: &[u64], views: Vec<View>) -> Self {
+        Self { to, shape: shape.to_vec(), pieces: views.into_iter().map(|view| (0, view, Map::Same)).collect() }
     }
 }
 

@@ -7,6 +7,7 @@ use weightmill_kernels::Dtype;
 use super::error::{IdentifyError, Listing};
 use super::rule::Rule;
 use crate::model::{ModelTensor, Piece, TensorData};
+use crate::recipe::stays_f32;
 use crate::weights::{Weight, Weights};
 
 /// Endings of tensors that runtimes compute themselves; some publishers store them.
@@ -29,7 +30,12 @@ pub struct Mapped {
 ///
 /// # Errors
 /// When a weight has no rule, a rule's weight is missing, or a shape or type is not as expected.
-pub fn map(weights: &Weights, renames: &[(&str, &str)], rules: &[Rule], layers: u32) -> Result<Mapped, IdentifyError> {
+pub fn map(
+    weights: &Weights,
+    renames: &[(String, String)],
+    rules: &[Rule],
+    layers: u32,
+) -> Result<Mapped, IdentifyError> {
     let list = weights.list();
     // hostile configurations declare billions
     let experts = rules.iter().filter_map(|rule| rule.experts).map(|experts| ("experts", experts));
@@ -102,7 +108,7 @@ fn reading_order(weights: &Weights) -> Vec<usize> {
     order
 }
 
-fn renamed(name: &str, renames: &[(&str, &str)]) -> String {
+fn renamed(name: &str, renames: &[(String, String)]) -> String {
     let found = renames.iter().find_map(|(from, to)| Some((to, name.strip_prefix(from)?)));
     found.map_or_else(|| name.to_owned(), |(to, rest)| format!("{to}{rest}"))
 }
@@ -131,17 +137,12 @@ fn make<'a>(
         let shape: Vec<u64> = stack.into_iter().chain(part.shape.iter().copied()).collect();
         let stored = list[pieces[0].weight].dtype;
         let dtype = match () {
-            () if is_exact(&name, &shape) => Dtype::F32,
+            () if stays_f32(&name, &shape) => Dtype::F32,
             () if stored.is_quantized() => stored,
             () => dtype,
         };
         ModelTensor { name, shape, dtype, data: TensorData::Pieces(pieces) }
     })
-}
-
-/// llama.cpp computes with norms and biases in f32 only.
-fn is_exact(name: &str, shape: &[u64]) -> bool {
-    shape.len() < 2 || name.ends_with("_norm.weight") || !name.ends_with(".weight")
 }
 
 fn is_floating(dtype: Dtype) -> bool {
