@@ -73,8 +73,8 @@ dtypes! {
     IQ1_M   "IQ1_M"   gguf 29 safetensors -      block 256 x 56 scales (IQ1_M) codec -;
     TQ1_0   "TQ1_0"   gguf 34 safetensors -      block 256 x 54 scales (F16 [52]) codec -;
     TQ2_0   "TQ2_0"   gguf 35 safetensors -      block 256 x 66 scales (F16 [64]) codec -;
-    MXFP4   "MXFP4"   gguf 39 safetensors -      block 32 x 17 scales (E8M0) codec -;
-    NVFP4   "NVFP4"   gguf 40 safetensors -      block 64 x 36 scales - codec -;
+    MXFP4   "MXFP4"   gguf 39 safetensors -      block 32 x 17 scales (E8M0) codec (mxfp4);
+    NVFP4   "NVFP4"   gguf 40 safetensors -      block 64 x 36 scales - codec (nvfp4);
     Q1_0    "Q1_0"    gguf 41 safetensors -      block 128 x 18 scales (F16 [0]) codec -;
     Q2_0    "Q2_0"    gguf 42 safetensors -      block 64 x 18 scales (F16 [0]) codec -;
     F64     "F64"     gguf 28 safetensors "F64"  block 1 x 8 scales (F64) codec (<- f64);

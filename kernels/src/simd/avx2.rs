@@ -146,6 +146,7 @@ impl Simd for Avx2 {
         fn shr_i32<const S: u32>(v: __m256i) -> __m256i { _mm256_srl_epi32(v, _mm_cvtsi32_si128(S as i32)) }
         fn eq_i32(a: __m256i, b: __m256i) -> __m256 { _mm256_castsi256_ps(_mm256_cmpeq_epi32(a, b)) }
         fn gt_i32(a: __m256i, b: __m256i) -> __m256 { _mm256_castsi256_ps(_mm256_cmpgt_epi32(a, b)) }
+        fn add_one_i32(mask: __m256, v: __m256i) -> __m256i { _mm256_sub_epi32(v, _mm256_castps_si256(mask)) }
         fn select_i32(mask: __m256, yes: __m256i, no: __m256i) -> __m256i {
             _mm256_blendv_epi8(no, yes, _mm256_castps_si256(mask))
         }

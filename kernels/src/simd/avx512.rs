@@ -155,6 +155,9 @@ impl Simd for Avx512 {
         fn shr_i32<const S: u32>(v: __m512i) -> __m512i { _mm512_srli_epi32::<S>(v) }
         fn eq_i32(a: __m512i, b: __m512i) -> __mmask16 { _mm512_cmpeq_epi32_mask(a, b) }
         fn gt_i32(a: __m512i, b: __m512i) -> __mmask16 { _mm512_cmpgt_epi32_mask(a, b) }
+        fn add_one_i32(mask: __mmask16, v: __m512i) -> __m512i {
+            _mm512_mask_add_epi32(v, mask, v, _mm512_set1_epi32(1))
+        }
         fn select_i32(mask: __mmask16, yes: __m512i, no: __m512i) -> __m512i {
             _mm512_mask_blend_epi32(mask, no, yes)
         }

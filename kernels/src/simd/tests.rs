@@ -95,6 +95,7 @@ fn operations<S: Simd>(s: S) {
         });
         let greater = s.gt_i32(ia, ib);
         integers("gt_i32", s.select_i32(greater, ia, ib), &|a, b| bits(a).max(bits(b)));
+        integers("add_one_i32", s.add_one_i32(s.lt(va, vb), ia), &|a, b| bits(a).wrapping_add((a < b).into()));
         integers("from_bits", s.to_bits(s.from_bits(ia)), &|a, _| bits(a));
         integers("to_f16_bits", s.to_f16_bits(va), &|a, _| f16::from_f32_const(a).to_bits().into());
 

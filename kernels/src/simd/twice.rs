@@ -50,6 +50,7 @@ impl<S: Simd> Simd for Twice<S> {
         fn or_i32(a: I32, b: I32) -> I32;
         fn eq_i32(a: I32, b: I32) -> Mask;
         fn gt_i32(a: I32, b: I32) -> Mask;
+        fn add_one_i32(mask: Mask, v: I32) -> I32;
         fn select_i32(mask: Mask, yes: I32, no: I32) -> I32;
         fn to_f32(v: I32) -> F32;
         fn trunc_i32(v: F32) -> I32;

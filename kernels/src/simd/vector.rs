@@ -117,6 +117,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn eq_i32(self, a: Self::I32, b: Self::I32) -> Self::Mask;
     /// `a > b`, as signed integers.
     fn gt_i32(self, a: Self::I32, b: Self::I32) -> Self::Mask;
+    /// `mask ? v + 1 : v`
+    fn add_one_i32(self, mask: Self::Mask, v: Self::I32) -> Self::I32;
     /// `mask ? yes : no`
     fn select_i32(self, mask: Self::Mask, yes: Self::I32, no: Self::I32) -> Self::I32;
 

@@ -55,6 +55,8 @@ pub const TYPES: &[Dtype] = &[
     Dtype::Q4_K,
     Dtype::Q5_K,
     Dtype::Q6_K,
+    Dtype::MXFP4,
+    Dtype::NVFP4,
 ];
 
 /// All cases.
@@ -71,7 +73,7 @@ pub fn cases() -> Vec<Case> {
     }
     // These overflow the scales of some types; there is a case of each alone, and a mixture that held one would not be
     // accepted as a whole.
-    let vast = ["f16-edges", "scale-1e5", "scale-1e6", "scale-1e7"];
+    let vast = ["f16-edges", "scale-1e5", "scale-1e6", "scale-1e7", "scale-1e12", "below-powers"];
     let moderate: Vec<_> = weights::KINDS.iter().copied().filter(|(name, _)| !vast.contains(name)).collect();
     for &(piece, rows, columns) in MIXTURES {
         cases.push(Case::new(format!("mixed-{piece}-{rows}x{columns}"), rows, columns, |r, row| {

@@ -7,8 +7,8 @@ use super::random::Random;
 /// Fills a piece of a row, of any length.
 pub type Fill = fn(&mut Random, &mut [f32]);
 
-/// All kinds. Left out: NaN and infinities (not weights; the caller's error), and values beyond 1e7, for which few
-/// types have a finite scale. Where a scale overflows the reference rejects the blocks, and the test demands that
+/// All kinds. Left out: NaN and infinities (not weights; the caller's error). Few types have a finite scale for the last
+/// kinds. Where a scale overflows the reference rejects the blocks, and the test demands that
 /// `validate` rejects the same block.
 pub const KINDS: &[(&str, Fill)] = &[
     ("uniform", |r, x| x.fill_with(|| 0.05 * r.signed())),
@@ -55,6 +55,8 @@ pub const KINDS: &[(&str, Fill)] = &[
     ("scale-1e5", |r, x| x.fill_with(|| 1e5 * r.bell())),
     ("scale-1e6", |r, x| x.fill_with(|| 1e6 * r.bell())),
     ("scale-1e7", |r, x| x.fill_with(|| 5e6 * r.bell())),
+    ("scale-1e12", |r, x| x.fill_with(|| 5e11 * r.bell())),
+    ("below-powers", below_powers),
 ];
 
 /// A power of two times an odd mantissa that f16 holds exactly.
@@ -144,6 +146,15 @@ fn twins(r: &mut Random, x: &mut [f32]) {
     for x in x.chunks_mut(r.pick(&[16, 32])) {
         let top = 0.1 * r.unit() + 0.01;
         x.fill_with(|| if r.below(6) == 0 { top * r.sign() } else { top * r.signed() });
+    }
+}
+
+/// The greatest magnitude of each sub-block is a little less than a power of two, whose logarithm may round up; any power.
+fn below_powers(r: &mut Random, x: &mut [f32]) {
+    for x in x.chunks_mut(r.pick(&[16, 32])) {
+        let top = f32::from_bits(((r.below(254) as u32 + 2) << 23) - 1 - r.below(64) as u32);
+        x.fill_with(|| top * r.signed());
+        x[r.below(x.len())] = top * r.sign();
     }
 }
 

@@ -8,8 +8,9 @@ ORACLE/ggml.py gives class Ggml, with `quantize` and `dequantize` by ggml_quanti
 llama.cpp v0.5.0 (x86-64, no fused multiply-add), and `lib`, the loaded library. Lines of digests.txt:
 
     input CASE DIGEST                                weights, then each importance
-    TYPE CASE IMPORTANCE DIGEST DECODED ROWS         the blocks; the same blocks dequantized; 8 bits of every row's digest
+    TYPE CASE IMPORTANCE DIGEST DECODED ROWS         the blocks; the same blocks dequantized; 4 bits of every row's digest
     TYPE CASE IMPORTANCE rejected BLOCK              ggml_validate_row_data finds fault with this block
+                                                     (IMPORTANCE is a list, split by commas, where all give the same)
     TYPE decode DIGEST                               random blocks dequantized
 
 A digest is the first 64 bits of a SHA-256.
@@ -49,15 +50,19 @@ for kind in (inputs / "types.txt").read_text().split():
         if int(columns) % length:
             continue
         weights = np.fromfile(inputs / f"{name}.f32", "<f4").reshape(int(rows), int(columns))
+        results = {}
         for importance in ["none"] + importances:
             columns_importance = None if importance == "none" else np.fromfile(inputs / f"{name}.{importance}.f32", "<f4")
             blocks = ggml.quantize(kind, weights, columns_importance)
             rejected = first_rejected(kind, blocks)
             if rejected is None:
                 decoded = ggml.dequantize(kind, blocks, int(columns))
-                print(kind, name, importance, digest(blocks), digest(decoded), "".join(digest(row)[:2] for row in blocks))
+                result = digest(blocks), digest(decoded), "".join(digest(row)[0] for row in blocks)
             else:
-                print(kind, name, importance, "rejected", rejected)
+                result = "rejected", rejected
+            results.setdefault(result, []).append(importance)
+        for result, given in results.items():
+            print(kind, name, ",".join(given), *result)
     blocks = np.fromfile(inputs / f"{kind}.bin", np.uint8)
     assert first_rejected(kind, blocks) is None, f"{kind}: the blocks to decode are not sound"
     blocks = blocks.reshape(-1, ggml.lib.ggml_type_size(ggml.ids[kind.lower()]))
