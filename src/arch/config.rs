@@ -45,6 +45,13 @@ impl Config {
         Json::Object(self.settings.clone())
     }
 
+    /// Brings the settings of the text part of a larger model, which stand under `text_config`, to the top.
+    pub fn lift_text(&mut self) {
+        let Some(Json::Object(text)) = self.settings.get("text_config") else { return };
+        let text = text.clone();
+        self.settings.extend(text.into_iter().filter(|(key, value)| key != "architectures" || !value.is_null()));
+    }
+
     /// The first of `architectures`.
     pub fn architecture(&self) -> Option<&str> {
         self.settings.get("architectures")?.get(0)?.as_str()

@@ -70,14 +70,13 @@ pub fn layers(config: &Config) -> Result<u32, ConfigError> {
     config.required_count(config.first(LAYERS).unwrap_or("num_hidden_layers"))
 }
 
-/// Appends the hyper-parameters of `config` under `prefix`, from the number of layers to `general.file_type`.
+/// Appends the hyper-parameters of `config` under `prefix`, from the number of layers up to `general.file_type`.
 ///
 /// # Errors
 /// When a setting is of the wrong kind.
 pub fn write(
     config: &Config,
     prefix: &str,
-    file_type: u32,
     metadata: &mut Metadata,
     notes: &mut Vec<String>,
 ) -> Result<(), ConfigError> {
@@ -87,9 +86,7 @@ pub fn write(
     }
     Rope::read(config)?.write(prefix, metadata, notes)?;
     write_rows(AFTER_ROPE, config, prefix, metadata)?;
-    write_rows(HEAD_DIM, config, prefix, metadata)?;
-    metadata.replace("general.file_type", file_type);
-    Ok(())
+    write_rows(HEAD_DIM, config, prefix, metadata)
 }
 
 fn write_rows(rows: &[Row], config: &Config, prefix: &str, metadata: &mut Metadata) -> Result<(), ConfigError> {

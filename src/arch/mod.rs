@@ -4,6 +4,7 @@
 //! takes for granted, and describes the tensors by rules. The rest is common to all.
 
 mod config;
+mod decoder;
 mod error;
 mod hyper;
 mod llama;
@@ -49,6 +50,7 @@ pub struct Architecture {
 pub const ARCHITECTURES: &[Architecture] = &[llama::LLAMA, llama::MISTRAL];
 
 /// What one config says about a model.
+#[derive(Default)]
 struct Description {
     layers: u32,
     /// Rows of the embedding table.
@@ -58,7 +60,11 @@ struct Description {
     rules: Vec<Rule>,
     /// Tensors that the checkpoint does not have: name and values. They are written first.
     computed: Vec<(&'static str, Vec<f32>)>,
-    /// What is written after the common hyper-parameters, less the prefix.
+    /// What stands right after the name of the architecture; keys as in `hyper_parameters`.
+    leading: Vec<(&'static str, Value)>,
+    /// What is written in place of the hyper-parameters that most families have, up to `general.file_type`.
+    own: Option<Vec<(&'static str, Value)>>,
+    /// What is written after the common hyper-parameters; keys less the prefix, but for `tokenizer.` ones.
     hyper_parameters: Vec<(&'static str, Value)>,
 }
 
@@ -76,6 +82,7 @@ pub fn identify(checkpoint: &Checkpoint, source: Box<dyn Source>) -> Result<(Wei
         let method = quantization["quant_method"].as_str().unwrap_or("of a kind that it does not name");
         return Err(IdentifyError::Quantized { path: config.path().to_owned(), method: method.to_owned() });
     }
+    config.lift_text();
     (architecture.complete)(&mut config)?;
     let description = (architecture.describe)(&config)?;
 
@@ -99,15 +106,33 @@ pub fn identify(checkpoint: &Checkpoint, source: Box<dyn Source>) -> Result<(Wei
         .collect();
     tensors.extend(mapped.tensors);
 
-    let mut metadata = general(checkpoint, architecture, &as_stored, &tensors, &mut notes)?;
-    hyper::write(&config, architecture.name, file_type(mapped.dtype), &mut metadata, &mut notes)?;
-    for (key, value) in description.hyper_parameters {
-        metadata.replace(format!("{}.{key}", architecture.name), value);
+    let prefix = architecture.name;
+    let mut metadata = Metadata::new();
+    metadata.replace("general.architecture", prefix);
+    append(&mut metadata, prefix, description.leading);
+    for (key, value) in general(checkpoint, architecture, &as_stored, &tensors, &mut notes)?.iter() {
+        metadata.replace(key, value.clone());
     }
+    match description.own {
+        Some(own) => append(&mut metadata, prefix, own),
+        None => hyper::write(&config, prefix, &mut metadata, &mut notes)?,
+    }
+    metadata.replace("general.file_type", file_type(mapped.dtype));
+    append(&mut metadata, prefix, description.hyper_parameters);
     metadata.replace("general.quantization_version", QUANTIZATION_VERSION);
     let rows = description.vocabulary_rows;
     tokenizer::write_metadata(architecture.vocabulary, checkpoint, &as_stored, rows, &mut metadata, &mut notes)?;
     Ok((weights, Model { architecture: architecture.name.to_owned(), metadata, tensors, notes }))
+}
+
+/// Appends entries of an architecture; those of the tokenizer have no prefix.
+fn append(metadata: &mut Metadata, prefix: &str, entries: Vec<(&'static str, Value)>) {
+    for (key, value) in entries {
+        match key.starts_with("tokenizer.") {
+            true => metadata.replace(key, value),
+            false => metadata.replace(format!("{prefix}.{key}"), value),
+        }
+    }
 }
 
 /// The row of the table for the first of the config's `architectures`.

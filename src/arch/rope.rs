@@ -22,6 +22,8 @@ pub struct Rope<'a> {
     key: &'static str,
     settings: Map<String, Json>,
     theta: f64,
+    /// Base of layers with a sliding window, where they have their own.
+    sliding_theta: Option<f64>,
 }
 
 impl<'a> Rope<'a> {
@@ -44,17 +46,15 @@ impl<'a> Rope<'a> {
             }
         }
         let (key, mut settings) = found;
+        let sliding = settings.get("sliding_attention").and_then(|nested| nested.get("rope_theta"));
+        let sliding = sliding.filter(|value| !value.is_null());
+        let sliding_theta = sliding.map(|value| positive(config, value)).transpose()?;
         if let Some(Json::Object(nested)) = settings.get("full_attention") {
             settings = nested.clone();
         }
-        let theta = match settings.get("rope_theta").filter(|value| !value.is_null()) {
-            Some(value) => config.to_number("rope_theta", value)?,
-            None => config.number("rope_theta")?.unwrap_or(DEFAULT_THETA),
-        };
-        if theta <= 0.0 {
-            return Err(config.error("rope_theta", format!("{theta}, where a positive number is expected")));
-        }
-        Ok(Self { config, key, settings, theta })
+        let theta = settings.get("rope_theta").filter(|value| !value.is_null()).or_else(|| config.get("rope_theta"));
+        let theta = theta.map_or(Ok(DEFAULT_THETA), |value| positive(config, value))?;
+        Ok(Self { config, key, settings, theta, sliding_theta })
     }
 
     /// Kind of scaling, as in `llama3`; `default` without any.
@@ -110,6 +110,9 @@ impl<'a> Rope<'a> {
             )),
         }
         metadata.replace(format!("{prefix}.rope.freq_base"), self.theta as f32);
+        if let Some(theta) = self.sliding_theta {
+            metadata.replace(format!("{prefix}.rope.freq_base_swa"), theta as f32);
+        }
         Ok(())
     }
 
@@ -171,5 +174,13 @@ impl<'a> Rope<'a> {
 
     fn error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
         self.config.error(&format!("{}.{key}", self.key), problem)
+    }
+}
+
+/// A base of frequencies.
+fn positive(config: &Config, value: &Json) -> Result<f64, ConfigError> {
+    match config.to_number("rope_theta", value)? {
+        theta if theta > 0.0 => Ok(theta),
+        theta => Err(config.error("rope_theta", format!("{theta}, where a positive number is expected"))),
     }
 }
