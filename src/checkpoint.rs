@@ -192,6 +192,25 @@ impl Checkpoint {
     }
 }
 
+impl Checkpoint {
+    /// The regular files of the folder for whose names `wanted` is true, by name, with their content.
+    ///
+    /// # Errors
+    /// When one cannot be read, or is larger than any file that belongs beside weights.
+    pub fn others(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, Vec<u8>)>, CheckpointError> {
+        let mut files = Vec::new();
+        for name in names_in(&self.folder)?.into_iter().filter(|name| wanted(name)) {
+            let path = self.folder.join(&name);
+            if path.is_file()
+                && let Some(bytes) = read_bounded(&path, VOCABULARY_LIMIT)?
+            {
+                files.push((name, bytes));
+            }
+        }
+        Ok(files)
+    }
+}
+
 /// Index of shards first, then the usual name, then the only candidate.
 fn find_weights(folder: &Path) -> Result<PathBuf, CheckpointError> {
     for name in ["model.safetensors.index.json", "model.safetensors"] {

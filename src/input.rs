@@ -8,6 +8,7 @@ use weightmill_formats::{Metadata, Source};
 use crate::arch::{self, IdentifyError};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::model::{Model, ModelTensor, TensorData};
+use crate::publish::{self, Published};
 use crate::weights::Weights;
 
 /// An opened input.
@@ -18,6 +19,8 @@ pub struct Input {
     pub weights: Weights,
     /// The model that they are.
     pub model: Model,
+    /// The folder around a checkpoint; none for GGUF.
+    checkpoint: Option<Checkpoint>,
 }
 
 /// Why there is no model at a path.
@@ -30,6 +33,8 @@ pub enum InputError {
     GgufFolder { folder: PathBuf, file: PathBuf },
     #[error("{}: the key general.architecture is missing, so this is no model", path.display())]
     NoArchitecture { path: PathBuf },
+    #[error("{}: a GGUF file cannot be written as a checkpoint folder yet", path.display())]
+    NotRestorable { path: PathBuf },
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
@@ -77,15 +82,26 @@ impl Input {
     /// As [`find`], and if the files are no model that this program knows.
     pub fn open(path: &Path) -> Result<Input, InputError> {
         let Found { source, checkpoint } = find(path)?;
-        let (weights, model) = match checkpoint {
-            Some(checkpoint) => arch::identify(&checkpoint, source)?,
+        let (weights, model) = match &checkpoint {
+            Some(checkpoint) => arch::identify(checkpoint, source)?,
             None => {
                 gguf::check_declared(source.metadata(), source.tensors()).map_err(|error| error.file(path))?;
                 let model = stored_model(source.as_ref(), path)?;
                 (Weights::plain(source), model)
             }
         };
-        Ok(Input { path: path.to_owned(), weights, model })
+        Ok(Input { path: path.to_owned(), weights, model, checkpoint })
+    }
+
+    /// The model as a checkpoint folder.
+    ///
+    /// # Errors
+    /// If a file beside the weights cannot be read, or if a GGUF file's model cannot be restored.
+    pub fn publish(&self) -> Result<Published, InputError> {
+        match &self.checkpoint {
+            Some(checkpoint) => Ok(publish::of_checkpoint(checkpoint, &self.weights)?),
+            None => Err(InputError::NotRestorable { path: self.path.clone() }),
+        }
     }
 
     /// What output files are named after: the folder's own name, a single file's stem, or a GGUF file's stem without

@@ -60,8 +60,12 @@ pub enum Map {
     Same,
     /// `x + 1`: Gemma stores the scales of its norms less one.
     PlusOne,
+    /// `x - 1`, which undoes [`Map::PlusOne`] but for what was rounded away.
+    MinusOne,
     /// `-exp(x)`: state-space models store the logarithm of their decay.
     MinusExp,
+    /// `ln(-x)`, which undoes [`Map::MinusExp`] but for what was rounded away.
+    LogOfMinus,
 }
 
 impl Map {
@@ -70,6 +74,8 @@ impl Map {
         match self {
             Map::Same => {}
             Map::PlusOne => values.iter_mut().for_each(|value| *value += 1.0),
+            Map::MinusOne => values.iter_mut().for_each(|value| *value -= 1.0),
+            Map::LogOfMinus => values.iter_mut().for_each(|value| *value = (-f64::from(*value)).ln() as f32),
             Map::MinusExp => values.iter_mut().for_each(|value| *value = -f64::from(*value).exp() as f32),
         }
     }

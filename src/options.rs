@@ -8,7 +8,8 @@ use regex::Regex;
 use weightmill_formats::Value;
 use weightmill_kernels::Dtype;
 
-use crate::recipe::{Recipe, nearest};
+use crate::recipe::nearest;
+use crate::target::Target;
 
 /// Everything that decides what is written, for all outputs of a run.
 #[derive(Clone, Debug, Default)]
@@ -27,12 +28,12 @@ pub struct Request {
     pub split: Split,
 }
 
-/// One file to write.
+/// One file or folder to write.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// How the types of its tensors are chosen.
-    pub recipe: &'static Recipe,
-    /// Where it goes. When it is split, the parts are `NAME-00001-of-0000N.gguf` beside it.
+    /// What it is.
+    pub target: Target,
+    /// Where it goes. When a GGUF file is split, the parts are `NAME-00001-of-0000N.gguf` beside it.
     pub path: PathBuf,
 }
 

@@ -9,7 +9,7 @@ use weightmill::input::Input;
 use weightmill::options::{Output, Request};
 use weightmill::pipeline::{Control, Error, Progress, Run, Settings};
 use weightmill::plan;
-use weightmill::recipe::Recipe;
+use weightmill::target::Target;
 use weightmill_formats::Importance;
 use weightmill_kernels::Level;
 
@@ -22,15 +22,15 @@ fn run(folder: &Path, control: Control<'_>) -> Result<(), Error> {
 
 fn run_on(checkpoint: &Path, folder: &Path, control: Control<'_>) -> Result<(), Error> {
     let input = Input::open(checkpoint).unwrap();
-    let output = |name: &str| Output { recipe: Recipe::find(name).unwrap(), path: folder.join(name) };
+    let output = |name: &str| Output { target: Target::find(name).unwrap(), path: folder.join(name) };
     let request = Request { outputs: vec![output("Q4_K_M"), output("Q8_0")], ..Request::default() };
     let weights = &input.weights;
-    let facts = plan::Input { path: &input.path, weights, model: &input.model, importance: None };
+    let facts = plan::Input { path: &input.path, weights, model: &input.model, published: None, importance: None };
     let plan = plan::plan(&facts, &request).unwrap();
     let threads = NonZeroUsize::new(2).unwrap();
     let settings = Settings { threads, max_memory: 1 << 20, level: Level::detect(), force: false };
     let importance = Importance::default();
-    let run = Run::new(&plan, weights, &input.model, &importance, settings)?;
+    let run = Run::new(&plan, &facts, &importance, settings)?;
     assert!(run.buffer_bytes() <= 1 << 20);
     run.execute(control)?;
     for output in &plan.outputs {

@@ -9,7 +9,7 @@ use weightmill::model::{Map, Model, ModelTensor, Piece, TensorData};
 use weightmill::options::{Output, Request};
 use weightmill::pipeline::{Control, Run, Settings};
 use weightmill::plan;
-use weightmill::recipe::Recipe;
+use weightmill::target::Target;
 use weightmill::view::{Axis, View};
 use weightmill::weights::Weights;
 use weightmill_formats::{Importance, Metadata, Source, TensorInfo};
@@ -125,6 +125,8 @@ fn expected(memory: &Memory, tensor: &ModelTensor) -> Vec<f32> {
             all.extend(row.map(|value| match map {
                 Map::Same => value,
                 Map::PlusOne => value + 1.0,
+                Map::MinusOne => value - 1.0,
+                Map::LogOfMinus => (-f64::from(value)).ln() as f32,
                 Map::MinusExp => -f64::from(value).exp() as f32,
             }));
         }
@@ -194,13 +196,19 @@ fn run(memory: Memory, tensors: &[ModelTensor], max_memory: u64) -> Vec<Vec<f32>
         notes: Vec::new(),
     };
     let weights = Weights::plain(Box::new(memory));
-    let outputs = vec![Output { recipe: Recipe::find("F32").unwrap(), path: path.clone() }];
-    let facts = plan::Input { path: Path::new("memory.gguf"), weights: &weights, model: &model, importance: None };
+    let outputs = vec![Output { target: Target::find("F32").unwrap(), path: path.clone() }];
+    let facts = plan::Input {
+        path: Path::new("memory.gguf"),
+        weights: &weights,
+        model: &model,
+        published: None,
+        importance: None,
+    };
     let plan = plan::plan(&facts, &Request { outputs, ..Request::default() }).unwrap();
     let settings =
         Settings { threads: NonZeroUsize::new(2).unwrap(), max_memory, level: Level::detect(), force: false };
     let importance = Importance::default();
-    let run = Run::new(&plan, &weights, &model, &importance, settings).unwrap();
+    let run = Run::new(&plan, &facts, &importance, settings).unwrap();
     run.execute(Control { cancel: &AtomicBool::new(false), progress: &|_| {} }).unwrap();
     let written = weightmill_formats::open(&path).unwrap();
     let values = |tensor: &ModelTensor| {

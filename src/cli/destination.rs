@@ -6,31 +6,37 @@ use anyhow::{Context, Result, bail};
 
 use super::UsageError;
 use weightmill::plan::Plan;
-use weightmill::recipe::Recipe;
+use weightmill::target::Target;
 
 /// The path of every output.
 ///
-/// `-o` is a folder if it ends in a separator, is one already, or if there are several types; otherwise a file.
-pub(super) fn paths(name: &str, recipes: &[&Recipe], output: Option<&Path>) -> Result<Vec<PathBuf>> {
+/// For a single checkpoint `-o` is its folder. Otherwise `-o` is a folder if it ends in a separator, is one already, or if there are several types; otherwise a file.
+pub(super) fn paths(name: &str, targets: &[Target], output: Option<&Path>) -> Result<Vec<PathBuf>> {
     let folder = match output {
         None => Path::new(""),
+        Some(path) if matches!(targets, [Target::Checkpoint(_)]) => return Ok(vec![path.to_owned()]),
         Some(path) if path.is_dir() || ends_in_separator(path) => path,
-        Some(path) if recipes.len() == 1 => return Ok(vec![path.to_owned()]),
+        Some(path) if targets.len() == 1 => return Ok(vec![path.to_owned()]),
         Some(path) if path.exists() || path.extension().is_some_and(|extension| extension == "gguf") => {
             let text = format!("--output {}: several types need a folder, not a file", path.display());
             return Err(UsageError(text).into());
         }
         Some(path) => path,
     };
-    Ok(recipes.iter().map(|recipe| folder.join(format!("{name}-{}.gguf", recipe.name))).collect())
+    let path = |target: &Target| match target {
+        Target::Gguf(recipe) => folder.join(format!("{name}-{}.gguf", recipe.name)),
+        Target::Checkpoint(kind) => folder.join(format!("{name}-{}", kind.name)),
+    };
+    Ok(targets.iter().map(path).collect())
 }
 
-/// Makes the folder that outputs go to, if it is not there, but not the folders above it.
+/// Makes the folders that outputs go to, if they are not there.
 pub(super) fn create_folder(plan: &Plan) -> Result<()> {
-    for output in &plan.outputs {
-        let Some(folder) = output.path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { continue };
+    for part in plan.outputs.iter().flat_map(|output| &output.parts) {
+        let Some(folder) = part.path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { continue };
         if !folder.exists() {
-            std::fs::create_dir(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot create the folder {}", folder.display()))?;
         } else if !folder.is_dir() {
             bail!("{} is a file, so nothing can be written into it", folder.display());
         }

@@ -18,7 +18,7 @@ use super::progress::Display;
 use super::{destination, request, signals};
 
 pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
-    let recipes = request::recipes(args)?;
+    let targets = request::targets(args)?;
     let settings = Settings {
         threads: args.threads.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
         max_memory: args.max_memory,
@@ -26,7 +26,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         force: args.force,
     };
     let input = Input::open(args.input.as_deref().expect("clap requires it"))?;
-    let paths = destination::paths(&input.name(), recipes, args.output.as_deref())?;
+    let paths = destination::paths(&input.name(), targets, args.output.as_deref())?;
     let request = request::request(args, paths)?;
     let (importance, summary) = match &args.imatrix {
         Some(path) => {
@@ -36,10 +36,12 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         }
         None => (Importance::default(), None),
     };
-    let Input { path, weights, model } = &input;
-    let facts = plan::Input { path, weights, model, importance: summary.as_ref() };
+    let wants_folder = targets.iter().any(|target| target.recipe().is_none());
+    let published = if wants_folder { Some(input.publish()?) } else { None };
+    let Input { path, weights, model, .. } = &input;
+    let facts = plan::Input { path, weights, model, published: published.as_ref(), importance: summary.as_ref() };
     let plan = plan::plan(&facts, &request)?;
-    let run = Run::new(&plan, weights, model, &importance, settings)?;
+    let run = Run::new(&plan, &facts, &importance, settings)?;
 
     if !args.quiet {
         warn(&input, &plan);
@@ -64,8 +66,12 @@ fn execute(args: &QuantizeArgs, plan: &Plan, run: &Run<'_>) -> Result<()> {
     if !args.quiet {
         for output in &plan.outputs {
             let bits = output.bits_per_weight();
-            for part in &output.parts {
+            for part in output.parts.iter().filter(|part| !part.tensors.is_empty()) {
                 say(format_args!("{}: {}, {bits:.2} bits per weight", part.path.display(), HumanBytes(part.bytes)));
+            }
+            match output.parts.iter().filter(|part| part.tensors.is_empty()).count() {
+                0 => {}
+                beside => say(format_args!("{}: {beside} files beside the weights", output.path.display())),
             }
         }
         say(format_args!("{:.1} s, {:.0} MB/s", measured.seconds, plan.input.bytes as f64 / 1e6 / measured.seconds));
@@ -83,7 +89,7 @@ fn warn(input: &Input, plan: &Plan) {
     }
     for output in &plan.outputs {
         for warning in output.warnings.iter().filter(|warning| !input.model.notes.contains(warning)) {
-            say(format_args!("warning: {}: {warning}", output.recipe.name));
+            say(format_args!("warning: {}: {warning}", output.target.name()));
         }
     }
 }

@@ -5,26 +5,26 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use weightmill::options::{self, Fallback, ImportanceFilter, Output, Request, Split, TypeOptions};
-use weightmill::recipe::{RECIPES, Recipe};
+use weightmill::target::Target;
 
 use super::UsageError;
 use super::args::{FallbackArg, QuantizeArgs};
 
 /// The types that were asked for, at least one, none twice.
-pub(super) fn recipes(args: &QuantizeArgs) -> Result<&[&'static Recipe]> {
-    let recipes = args.types.0.as_slice();
-    if recipes.is_empty() {
-        let names: Vec<&str> = RECIPES.iter().map(|recipe| recipe.name).collect();
+pub(super) fn targets(args: &QuantizeArgs) -> Result<&[Target]> {
+    let targets = args.types.0.as_slice();
+    if targets.is_empty() {
+        let names: Vec<&str> = Target::all().map(Target::name).collect();
         let text =
             format!("no type given: say which, for example with --q4k or -t Q4_K_M\ntypes: {}", names.join(", "));
         return Err(UsageError(text).into());
     }
-    for (index, recipe) in recipes.iter().enumerate() {
-        if recipes[..index].iter().any(|earlier| earlier.name == recipe.name) {
-            return Err(UsageError(format!("type {} is asked for twice", recipe.name)).into());
+    for (index, target) in targets.iter().enumerate() {
+        if targets[..index].iter().any(|earlier| earlier.name() == target.name()) {
+            return Err(UsageError(format!("type {} is asked for twice", target.name())).into());
         }
     }
-    Ok(recipes)
+    Ok(targets)
 }
 
 /// What the options ask for, with one output for every path.
@@ -34,7 +34,7 @@ pub(super) fn request(args: &QuantizeArgs, paths: Vec<PathBuf>) -> Result<Reques
         let text = read(path)?;
         tensors.extend(options::parse_tensor_type_file(&text).with_context(|| path.display().to_string())?);
     }
-    let outputs = recipes(args)?.iter().zip(paths).map(|(recipe, path)| Output { recipe, path }).collect();
+    let outputs = targets(args)?.iter().zip(paths).map(|(&target, path)| Output { target, path }).collect();
     Ok(Request {
         outputs,
         types: TypeOptions {

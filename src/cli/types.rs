@@ -1,15 +1,15 @@
-//! `-t` and the flags of all types, made from the table of recipes.
+//! `-t` and the flags of all types, made from the tables of what can be written.
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use weightmill::recipe::{RECIPES, Recipe};
+use weightmill::target::Target;
 
 const HEADING: &str = "Types";
 
 /// The types that were asked for, in the order of the command line.
 #[derive(Clone, Debug)]
-pub(super) struct Types(pub Vec<&'static Recipe>);
+pub(super) struct Types(pub Vec<Target>);
 
 impl Args for Types {
     fn augment_args(command: Command) -> Command {
@@ -20,9 +20,9 @@ impl Args for Types {
             .help("Type or types to write, by llama-quantize's names, as in Q4_K_M,Q8_0; below, flags for single types")
             .value_delimiter(',')
             .action(ArgAction::Append)
-            .value_parser(Recipe::find)
+            .value_parser(Target::find)
             .help_heading(HEADING);
-        command.arg(list).args(RECIPES.iter().map(flag))
+        command.arg(list).args(Target::all().map(flag))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -30,30 +30,29 @@ impl Args for Types {
     }
 }
 
-/// One recipe's flag: one of its spellings is shown, the others work too.
-fn flag(recipe: &'static Recipe) -> Arg {
-    let shown = recipe.names().map(short).min_by_key(String::len).expect("a recipe has a name");
-    let others: Vec<String> = recipe.flags().into_iter().filter(|spelling| *spelling != shown).collect();
-    Arg::new(recipe.name)
+/// One target's flag: one of its spellings is shown, the others work too.
+fn flag(target: Target) -> Arg {
+    let shown = target.names().into_iter().map(short).min_by_key(String::len).expect("a target has a name");
+    let others: Vec<String> = target.flags().into_iter().filter(|spelling| *spelling != shown).collect();
+    Arg::new(target.name())
         .long(shown)
         .aliases(others)
-        .help(format!("{}: {}", recipe.name, recipe.description))
+        .help(format!("{}: {}", target.name(), target.description()))
         .action(ArgAction::SetTrue)
         .help_heading(HEADING)
 }
 
 impl FromArgMatches for Types {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let listed = matches.get_many::<&'static Recipe>("type").into_iter().flatten().copied();
-        let mut placed: Vec<(usize, &'static Recipe)> =
-            matches.indices_of("type").into_iter().flatten().zip(listed).collect();
-        for recipe in RECIPES {
-            if matches.value_source(recipe.name) == Some(ValueSource::CommandLine) {
-                placed.extend(matches.indices_of(recipe.name).into_iter().flatten().map(|index| (index, recipe)));
+        let listed = matches.get_many::<Target>("type").into_iter().flatten().copied();
+        let mut placed: Vec<(usize, Target)> = matches.indices_of("type").into_iter().flatten().zip(listed).collect();
+        for target in Target::all() {
+            if matches.value_source(target.name()) == Some(ValueSource::CommandLine) {
+                placed.extend(matches.indices_of(target.name()).into_iter().flatten().map(|index| (index, target)));
             }
         }
         placed.sort_by_key(|(index, _)| *index);
-        Ok(Types(placed.into_iter().map(|(_, recipe)| recipe).collect()))
+        Ok(Types(placed.into_iter().map(|(_, target)| target).collect()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

@@ -40,6 +40,8 @@ pub enum Error {
          give at least {needed}, or fewer --threads"
     )]
     RowTooLong { tensor: String, needed: u64, limit: u64, threads: usize },
+    #[error("{}: {file} lies there already and would be taken for a part of the model; choose an empty folder", folder.display())]
+    OtherWeights { folder: PathBuf, file: String },
     #[error("{} is both input and output; choose another name with -o", path.display())]
     OutputIsInput { path: PathBuf },
     #[error(

@@ -27,8 +27,7 @@ use self::convert::Converter;
 use self::memory::Peak;
 use self::outputs::Writer;
 use self::work::Work;
-use crate::model::Model;
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::weights::Weights;
 
 pub use self::error::{Error, Site};
@@ -90,14 +89,13 @@ impl<'a> Run<'a> {
     /// If a tensor cannot be converted, or if its rows are too long for the memory allowed.
     pub fn new(
         plan: &'a Plan,
-        weights: &'a Weights,
-        model: &'a Model,
+        input: &plan::Input<'a>,
         importance: &'a Importance,
         settings: Settings,
     ) -> Result<Self, Error> {
-        let mut works = Work::list(plan, weights, model, importance)?;
+        let mut works = Work::list(plan, input, importance)?;
         let buffers = budget::divide(&mut works, settings.threads.get(), settings.max_memory)?;
-        Ok(Run { plan, weights, settings, works, buffers })
+        Ok(Run { plan, weights: input.weights, settings, works, buffers })
     }
 
     /// Bytes of the buffers of all threads.

@@ -11,7 +11,7 @@ use weightmill_formats::{OutputFile, Source};
 
 use super::Error;
 use super::work::Place;
-use crate::plan::{Part, Plan};
+use crate::plan::{OutputPlan, Part, Plan};
 
 /// Bytes written to a file after which they are brought to the disk.
 const FLUSH_BYTES: u64 = 64 << 20;
@@ -22,6 +22,8 @@ const FLUSH_BYTES: u64 = 64 << 20;
 /// If an output exists and `force` is not set, if an output is one of the inputs, or if the disk is too small.
 pub fn check(plan: &Plan, source: &dyn Source, force: bool) -> Result<(), Error> {
     let inputs: Vec<PathBuf> = source.files().iter().filter_map(|path| path.canonicalize().ok()).collect();
+    let folders = plan.outputs.iter().filter(|output| output.target.recipe().is_none());
+    folders.into_iter().try_for_each(check_folder)?;
     let mut needed: BTreeMap<u64, (PathBuf, u64)> = BTreeMap::new();
     for part in parts(plan) {
         if part.path.canonicalize().is_ok_and(|path| inputs.contains(&path)) {
@@ -36,6 +38,19 @@ pub fn check(plan: &Plan, source: &dyn Source, force: bool) -> Result<(), Error>
         let available = free_space(&folder)?;
         if available < needed {
             return Err(Error::NoSpace { folder, needed, available });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a checkpoint folder in which other weights would lie beside those written: whatever opens it would mix them.
+fn check_folder(output: &OutputPlan) -> Result<(), Error> {
+    let Ok(entries) = output.path.read_dir() else { return Ok(()) };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let weights = name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
+        if weights && !output.parts.iter().any(|part| part.path.file_name() == path.file_name()) {
+            return Err(Error::OtherWeights { folder: output.path.clone(), file: name.into_owned() });
         }
     }
     Ok(())

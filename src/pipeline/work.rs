@@ -6,8 +6,9 @@ use weightmill_formats::Importance;
 use weightmill_kernels::Dtype;
 
 use super::Error;
-use crate::model::{Map, Model, ModelTensor, Piece};
-use crate::plan::{Plan, PlannedTensor};
+use crate::model::{Map, ModelTensor, Piece};
+use crate::plan::{Input, Plan, PlannedTensor};
+use crate::target::Target;
 use crate::weights::{Weight, Weights};
 
 /// One tensor of the model and every output it goes to.
@@ -61,19 +62,21 @@ pub(super) struct Place {
 
 impl<'a> Work<'a> {
     /// Every tensor that some output wants, in the order in which it lies in the source.
-    pub fn list(
-        plan: &Plan,
-        weights: &Weights,
-        model: &'a Model,
-        importance: &'a Importance,
-    ) -> Result<Vec<Self>, Error> {
-        let mut works: Vec<Option<Work<'a>>> = model.tensors.iter().map(|_| None).collect();
+    pub fn list(plan: &Plan, input: &Input<'a>, importance: &'a Importance) -> Result<Vec<Self>, Error> {
+        let weights = input.weights;
+        let of_model = input.model.tensors.as_slice();
+        let published = input.published.map_or(&[][..], |published| &published.tensors);
+        let mut works: Vec<Option<Work<'a>>> = of_model.iter().chain(published).map(|_| None).collect();
         let mut first_file = 0;
         for output in &plan.outputs {
+            let (tensors, first) = match output.target {
+                Target::Gguf(_) => (of_model, 0),
+                Target::Checkpoint(_) => (published, of_model.len()),
+            };
             for planned in &output.tensors {
-                let slot = &mut works[planned.index];
+                let slot = &mut works[first + planned.index];
                 if slot.is_none() {
-                    *slot = Some(Work::new(&model.tensors[planned.index], weights)?);
+                    *slot = Some(Work::new(&tensors[planned.index], weights)?);
                 }
                 let work = slot.as_mut().expect("set above");
                 let place = Place { file: first_file + planned.part, offset: planned.range.start };

@@ -56,6 +56,10 @@ pub enum PlanError {
     NoSuchLayer { layer: u32 },
     #[error("--shard-size: {size} bytes are too few, the header alone takes {header}")]
     ShardTooSmall { size: u64, header: u64 },
+    #[error("this model was not prepared to be written as a checkpoint folder")]
+    NotPublished,
+    #[error("{count} shards, more than {limit}: give a larger --shard-size")]
+    TooManyShards { count: usize, limit: usize },
     #[error("cannot lay out {}", path.display())]
     Layout { path: PathBuf, source: weightmill_formats::Error },
 }

@@ -2,6 +2,7 @@
 //!
 //! A plan can be printed, compared, costed and executed. All that can be known before the run is checked here.
 
+mod checkpoint;
 mod error;
 mod importance;
 mod metadata;
@@ -24,7 +25,8 @@ pub use table::Table;
 
 use crate::model::Model;
 use crate::options::Request;
-use crate::recipe::Recipe;
+use crate::publish::Published;
+use crate::target::Target;
 use crate::weights::Weights;
 
 /// What the plan is made from.
@@ -35,6 +37,8 @@ pub struct Input<'a> {
     pub weights: &'a Weights,
     /// What they hold.
     pub model: &'a Model,
+    /// The same as a checkpoint folder: needed if one is to be written.
+    pub published: Option<&'a Published>,
     /// The importance matrix, if one was given.
     pub importance: Option<&'a ImportanceSummary>,
 }
@@ -86,14 +90,14 @@ pub struct InputFacts {
     pub bytes: u64,
 }
 
-/// One output: a GGUF file, or several parts of one.
+/// One output: a GGUF file, several parts of one, or the files of a checkpoint folder.
 #[derive(Clone, Debug)]
 pub struct OutputPlan {
-    /// How the types were chosen.
-    pub recipe: &'static Recipe,
+    /// What it is.
+    pub target: Target,
     /// The path that was asked for. If there are several parts, none of them bears this name.
     pub path: PathBuf,
-    /// The files to write. One, unless a split was asked for.
+    /// The files to write. One, unless a split was asked for; of a folder all that are in it.
     pub parts: Vec<Part>,
     /// Tensors in the order of the files: part by part, ascending offsets.
     pub tensors: Vec<PlannedTensor>,
@@ -117,7 +121,7 @@ pub struct Part {
 /// One tensor of an output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlannedTensor {
-    /// Index into [`Model::tensors`].
+    /// Index into [`Model::tensors`], in a checkpoint folder into [`Published::tensors`].
     pub index: usize,
     /// Name as written. Differs from the model's only when blocks are left out.
     pub name: String,

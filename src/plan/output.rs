@@ -7,13 +7,17 @@ use weightmill_formats::gguf::trimmed;
 use weightmill_kernels::Dtype;
 
 use super::error::list;
-use super::{Input, OutputPlan, PlanError, PlannedTensor, importance, metadata, order, overridden, parts};
+use super::{Input, OutputPlan, PlanError, PlannedTensor, checkpoint, importance, metadata, order, overridden, parts};
 use crate::model::{Map, ModelTensor, Piece, TensorData};
 use crate::options::{Fallback, Output, Request, Split};
 use crate::recipe::{Candidate, Facts, Recipe, choose, stays_f32};
+use crate::target::Target;
 
 pub(super) fn plan(input: &Input<'_>, request: &Request, wanted: &Output) -> Result<OutputPlan, PlanError> {
-    let recipe = wanted.recipe;
+    let recipe = match wanted.target {
+        Target::Gguf(recipe) => recipe,
+        Target::Checkpoint(kind) => return checkpoint::plan(input, request, kind, &wanted.path),
+    };
     let format = || input.weights.source().format().to_owned();
     if recipe.is_copy() && !input.is_gguf() {
         return Err(PlanError::CopyNeedsGguf { format: format() });
@@ -21,14 +25,19 @@ pub(super) fn plan(input: &Input<'_>, request: &Request, wanted: &Output) -> Res
     if request.split == Split::AsInput && !input.is_gguf() {
         return Err(PlanError::KeepSplitNeedsGguf { format: format() });
     }
-    let mut output =
-        OutputPlan { recipe, path: wanted.path.clone(), parts: Vec::new(), tensors: Vec::new(), warnings: Vec::new() };
-    let metadata = if is_conversion(input, recipe, request) {
-        convert(input, &mut output)
-    } else {
-        quantize(input, request, &mut output)?
+    let mut output = OutputPlan {
+        target: wanted.target,
+        path: wanted.path.clone(),
+        parts: Vec::new(),
+        tensors: Vec::new(),
+        warnings: Vec::new(),
     };
-    check_codecs(input, &output)?;
+    let metadata = if is_conversion(input, recipe, request) {
+        convert(input, recipe, &mut output)
+    } else {
+        quantize(input, recipe, request, &mut output)?
+    };
+    check_codecs(&input.model.tensors, &output)?;
     parts::lay_out(&mut output, &metadata, request.split, input)?;
     Ok(output)
 }
@@ -44,25 +53,30 @@ fn is_conversion(input: &Input<'_>, recipe: &Recipe, request: &Request) -> bool 
 }
 
 /// Tensors in the model's order, those that hold matrices in the wanted type.
-fn convert(input: &Input<'_>, output: &mut OutputPlan) -> Metadata {
+fn convert(input: &Input<'_>, recipe: &Recipe, output: &mut OutputPlan) -> Metadata {
     let tensors = input.model.tensors.iter().enumerate();
     output.tensors = tensors
         .map(|(index, tensor)| {
             let stays = tensor.dtype == Dtype::F32 && stays_f32(&tensor.name, &tensor.shape);
             let from = Stored::of(input, tensor);
             let kept = stays || tensor.dtype.is_quantized();
-            let to = if kept { tensor.dtype } else { output.recipe.default };
+            let to = if kept { tensor.dtype } else { recipe.default };
             // The converter goes straight from the source's values to the wanted type.
             let via = if from.dtype == to { to } else { Dtype::F32 };
             planned(index, tensor.name.clone(), tensor.shape.clone(), from, (via, to))
         })
         .collect();
-    metadata::of_converter(input, output.recipe)
+    metadata::of_converter(input, recipe)
 }
 
 /// What llama-quantize makes of the model.
-fn quantize(input: &Input<'_>, request: &Request, output: &mut OutputPlan) -> Result<Metadata, PlanError> {
-    let (model, recipe) = (input.model, output.recipe);
+fn quantize(
+    input: &Input<'_>,
+    recipe: &'static Recipe,
+    request: &Request,
+    output: &mut OutputPlan,
+) -> Result<Metadata, PlanError> {
+    let model = input.model;
     let view = importance::filtered(input, &request.importance);
     let mut listing = order::by_block(input, &request.prune_layers)?;
     if request.split == Split::AsInput {
@@ -84,7 +98,7 @@ fn quantize(input: &Input<'_>, request: &Request, output: &mut OutputPlan) -> Re
     if request.split == Split::AsInput && input.weights.source().files().len() == 1 {
         output.warnings.push("--keep-split has no effect: the input is one file".to_owned());
     }
-    warn_of_idle_options(request, output, &candidates);
+    warn_of_idle_options(recipe, request, output, &candidates);
     let tensors = listing.tensors.iter().zip(&choices).map(|((index, name), choice)| {
         let tensor = &model.tensors[*index];
         let from = Stored::of(input, tensor);
@@ -100,7 +114,13 @@ fn quantize(input: &Input<'_>, request: &Request, output: &mut OutputPlan) -> Re
     Ok(metadata)
 }
 
-fn planned(index: usize, name: String, shape: Vec<u64>, from: Stored, (via, to): (Dtype, Dtype)) -> PlannedTensor {
+pub(super) fn planned(
+    index: usize,
+    name: String,
+    shape: Vec<u64>,
+    from: Stored,
+    (via, to): (Dtype, Dtype),
+) -> PlannedTensor {
     PlannedTensor {
         index,
         name,
@@ -118,9 +138,9 @@ fn planned(index: usize, name: String, shape: Vec<u64>, from: Stored, (via, to):
 }
 
 /// How the values of a tensor lie in the source.
-struct Stored {
+pub(super) struct Stored {
     /// Type of the values.
-    dtype: Dtype,
+    pub dtype: Dtype,
     /// How they are kept, if not simply in that type.
     scheme: Option<String>,
     /// The type whose blocks can hold them exactly, if the source has codes that fit.
@@ -128,7 +148,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn of(input: &Input<'_>, tensor: &ModelTensor) -> Self {
+    pub fn of(input: &Input<'_>, tensor: &ModelTensor) -> Self {
         let pieces = tensor.data.pieces();
         let weight = |piece: &Piece| &input.weights.list()[piece.weight];
         let Some(first) = pieces.first().map(weight) else {
@@ -171,7 +191,7 @@ fn check_fallbacks(policy: Fallback, output: &mut OutputPlan) -> Result<(), Plan
     }
     if policy == Fallback::Error && !groups.is_empty() {
         let names = groups.into_iter().flat_map(|(_, names)| names).collect();
-        return Err(PlanError::Fallback { recipe: output.recipe.name, names });
+        return Err(PlanError::Fallback { recipe: output.target.name(), names });
     }
     for ((wanted, to), names) in groups {
         let names = list(&names);
@@ -186,11 +206,11 @@ fn check_requantizing(input: &Input<'_>, output: &OutputPlan) -> Result<(), Plan
         dtype.is_quantized() && tensor.to != dtype
     });
     let names: Vec<String> = again.map(|tensor| tensor.name.clone()).collect();
-    if names.is_empty() { Ok(()) } else { Err(PlanError::Requantize { recipe: output.recipe.name, names }) }
+    if names.is_empty() { Ok(()) } else { Err(PlanError::Requantize { recipe: output.target.name(), names }) }
 }
 
 /// Checks that the kernels can do what is planned.
-fn check_codecs(input: &Input<'_>, output: &OutputPlan) -> Result<(), PlanError> {
+pub(super) fn check_codecs(tensors: &[ModelTensor], output: &OutputPlan) -> Result<(), PlanError> {
     for &PlannedTensor { index, ref name, from, ref scheme, lossless, via, to, .. } in &output.tensors {
         if lossless || scheme.is_none() && from == via && via == to {
             continue;
@@ -200,7 +220,7 @@ fn check_codecs(input: &Input<'_>, output: &OutputPlan) -> Result<(), PlanError>
                 return Err(PlanError::CannotEncode { name: name.clone(), to: encoded });
             }
         }
-        let decoded = scheme.is_some() || matches!(input.model.tensors[index].data, TensorData::Computed(_));
+        let decoded = scheme.is_some() || matches!(tensors[index].data, TensorData::Computed(_));
         if let Some(from) = [from, via].into_iter().find(|dtype| !decoded && dtype.info().dequantize.is_none()) {
             return Err(PlanError::CannotDecode { name: name.clone(), from, to });
         }
@@ -208,8 +228,7 @@ fn check_codecs(input: &Input<'_>, output: &OutputPlan) -> Result<(), PlanError>
     Ok(())
 }
 
-fn warn_of_idle_options(request: &Request, output: &mut OutputPlan, tensors: &[Candidate<'_>]) {
-    let recipe = output.recipe;
+fn warn_of_idle_options(recipe: &Recipe, request: &Request, output: &mut OutputPlan, tensors: &[Candidate<'_>]) {
     let patterns = &request.types.tensors;
     if !patterns.is_empty() && (recipe.is_copy() || !recipe.default.is_quantized()) {
         output.warnings.push(format!("--tensor-type has no effect with {}", recipe.name));

@@ -87,7 +87,7 @@ impl<'a> OutputReport<'a> {
     fn of(output: &'a OutputPlan) -> Self {
         let parts = if output.parts.len() > 1 { output.parts.as_slice() } else { &[] };
         OutputReport {
-            recipe: output.recipe.name,
+            recipe: output.target.name(),
             path: text(&output.path),
             bytes: output.bytes(),
             bits_per_weight: (output.bits_per_weight() * 1e4).round() / 1e4,

@@ -19,7 +19,7 @@ impl fmt::Display for Table<'_> {
                 *width = (*width).max(cell.chars().count());
             }
         }
-        writeln!(f, "{} -> {}", output.recipe.name, output.path.display())?;
+        writeln!(f, "{} -> {}", output.target.name(), output.path.display())?;
         line(f, widths, TITLES, "")?;
         for (row, tensor) in rows.iter().zip(&output.tensors) {
             let note = match tensor.fallback_from {

@@ -87,15 +87,7 @@ impl Recipe {
 
     /// The recipe's command-line flags without the dashes: every name in lower case, with and without underscores.
     pub fn flags(&self) -> Vec<String> {
-        let mut flags = Vec::new();
-        for name in self.names() {
-            for flag in [name.to_ascii_lowercase(), plain(name)] {
-                if !flags.contains(&flag) {
-                    flags.push(flag);
-                }
-            }
-        }
-        flags
+        flags_of(self.names())
     }
 
     /// True for `COPY`, which keeps every tensor as it is.
@@ -104,9 +96,22 @@ impl Recipe {
     }
 }
 
-/// A name in lower case without underscores.
-fn plain(name: &str) -> String {
-    name.chars().filter(|&c| c != '_').map(|c| c.to_ascii_lowercase()).collect()
+/// Every name in lower case, with and without underscores.
+pub(crate) fn flags_of(names: impl Iterator<Item = &'static str>) -> Vec<String> {
+    let mut flags = Vec::new();
+    for name in names {
+        for flag in [name.to_ascii_lowercase(), name.to_ascii_lowercase().replace('_', "")] {
+            if !flags.contains(&flag) {
+                flags.push(flag);
+            }
+        }
+    }
+    flags
+}
+
+/// A name in lower case without underscores and dashes.
+pub(crate) fn plain(name: &str) -> String {
+    name.chars().filter(|&c| c != '_' && c != '-').map(|c| c.to_ascii_lowercase()).collect()
 }
 
 /// `known`, the names most similar to `name` first (smallest edit distance, then the order given).

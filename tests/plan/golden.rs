@@ -7,6 +7,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 use weightmill::options::{Output, Request, Split, parse_dtype, parse_layers};
 use weightmill::recipe::Recipe;
+use weightmill::target::Target;
 use weightmill_formats::{Metadata, Value};
 use weightmill_kernels::Dtype;
 
@@ -99,8 +100,10 @@ impl Golden {
 
 impl Case {
     pub fn request(&self) -> Request {
-        let mut request =
-            Request { outputs: vec![Output { recipe: self.recipe, path: "out.gguf".into() }], ..Request::default() };
+        let mut request = Request {
+            outputs: vec![Output { target: Target::Gguf(self.recipe), path: "out.gguf".into() }],
+            ..Request::default()
+        };
         let mut words = self.options.iter().map(String::as_str);
         while let Some(option) = words.next() {
             let mut value = || words.next().expect("a value");

@@ -13,13 +13,13 @@ use std::path::Path;
 
 use weightmill::options::{Output, Request};
 use weightmill::plan::Part;
-use weightmill::recipe::Recipe;
+use weightmill::target::Target;
 use weightmill_formats::gguf::{self, Header};
 
 /// A request for these types, each with a path of its own.
 fn request(types: &[&str]) -> Request {
     let outputs = types.iter().map(|name| Output {
-        recipe: Recipe::find(name).expect("a recipe"),
+        target: Target::find(name).expect("a type"),
         path: format!("out/tiny-{name}.gguf").into(),
     });
     Request { outputs: outputs.collect(), ..Request::default() }

@@ -59,7 +59,10 @@ impl Tensors {
             notes: Vec::new(),
         };
         let weights = Weights::plain(Box::new(self.clone()));
-        plan(&Input { path: Path::new("in.gguf"), weights: &weights, model: &model, importance }, request)
+        plan(
+            &Input { path: Path::new("in.gguf"), weights: &weights, model: &model, published: None, importance },
+            request,
+        )
     }
 
     /// The matrix that `make.py` gives to llama.cpp.

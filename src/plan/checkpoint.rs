@@ -1,0 +1,158 @@
+//! Planning a checkpoint folder: the types of its tensors, its shards, and the small files beside them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+use weightmill_formats::{Metadata, TensorSpec, safetensors};
+use weightmill_kernels::Dtype;
+
+use super::output::{Stored, check_codecs, planned};
+use super::{Input, OutputPlan, Part, PlanError, PlannedTensor};
+use crate::model::ModelTensor;
+use crate::options::{Request, Split};
+use crate::publish::{CheckpointType, Published};
+use crate::target::Target;
+
+/// Bytes of a shard, if nothing else is said: what Hugging Face's libraries take.
+const SHARD_BYTES: u64 = 5_000_000_000;
+
+/// Most shards: their number has five digits.
+const MAX_SHARDS: usize = 99_999;
+
+pub(super) fn plan(
+    input: &Input<'_>,
+    request: &Request,
+    kind: &'static CheckpointType,
+    folder: &Path,
+) -> Result<OutputPlan, PlanError> {
+    let published = input.published.ok_or(PlanError::NotPublished)?;
+    let mut output = OutputPlan {
+        target: Target::Checkpoint(kind),
+        path: folder.to_owned(),
+        parts: Vec::new(),
+        tensors: Vec::new(),
+        warnings: published.notes.clone(),
+    };
+    let sixteen_bits = |tensor: &ModelTensor| matches!(tensor.dtype, Dtype::BF16 | Dtype::F16);
+    let mixed = !input.is_gguf() && published.tensors.iter().any(sixteen_bits);
+    for (index, tensor) in published.tensors.iter().enumerate() {
+        let from = Stored::of(input, tensor);
+        let to = match from.dtype {
+            // What a publisher keeps wider than the rest, such as the biases of a router, stays so.
+            Dtype::F32 if mixed && tensor.shape.len() < 2 => Dtype::F32,
+            dtype if dtype.info().dequantize.is_none() => dtype,
+            _ => kind.dtype,
+        };
+        let via = if from.dtype == to { to } else { Dtype::F32 };
+        output.tensors.push(planned(index, tensor.name.clone(), tensor.shape.clone(), from, (via, to)));
+    }
+    warn_of_idle_options(request, &mut output);
+    check_codecs(&published.tensors, &output)?;
+    let shard_bytes = match request.split {
+        Split::Bytes(bytes) => bytes,
+        Split::Never | Split::AsInput => SHARD_BYTES,
+    };
+    lay_out(&mut output, shard_bytes)?;
+    add_files(&mut output, published, kind);
+    Ok(output)
+}
+
+/// Divides the tensors into shards in their order, and places them.
+fn lay_out(output: &mut OutputPlan, shard_bytes: u64) -> Result<(), PlanError> {
+    let specs: Vec<TensorSpec> = output
+        .tensors
+        .iter()
+        .map(|tensor| TensorSpec { name: tensor.name.clone(), shape: tensor.shape.clone(), dtype: tensor.to })
+        .collect();
+    let mut begins = vec![0];
+    let mut size = 0u64;
+    for (index, spec) in specs.iter().enumerate() {
+        let bytes = spec.dtype.byte_size(spec.shape.iter().product()).unwrap_or(0);
+        if size > 0 && size.saturating_add(bytes) > shard_bytes {
+            begins.push(index);
+            size = 0;
+        }
+        size = size.saturating_add(bytes);
+    }
+    let count = begins.len();
+    if count > MAX_SHARDS {
+        return Err(PlanError::TooManyShards { count, limit: MAX_SHARDS });
+    }
+    let mut metadata = Metadata::new();
+    metadata.set("format", "pt");
+    let ends: Vec<usize> = begins[1..].iter().copied().chain([specs.len()]).collect();
+    for (number, (begin, end)) in begins.into_iter().zip(ends).enumerate() {
+        let path = output.path.join(shard_name(number, count));
+        let layout = safetensors::layout(&metadata, &specs[begin..end])
+            .map_err(|source| PlanError::Layout { path: path.clone(), source })?;
+        for (tensor, range) in output.tensors[begin..end].iter_mut().zip(layout.tensors) {
+            (tensor.part, tensor.range) = (number, range);
+        }
+        output.parts.push(Part { path, header: layout.header, bytes: layout.length, tensors: begin..end });
+    }
+    // Ascending offsets inside every part, as everything that writes them expects.
+    let mut tensors = std::mem::take(&mut output.tensors);
+    tensors.sort_by_key(|tensor| (tensor.part, tensor.range.start));
+    output.tensors = tensors;
+    Ok(())
+}
+
+/// As Hugging Face's libraries name them.
+fn shard_name(number: usize, count: usize) -> String {
+    match count {
+        1 => "model.safetensors".to_owned(),
+        _ => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
+    }
+}
+
+/// The small files, the configuration last: without it nothing takes the folder for a model.
+fn add_files(output: &mut OutputPlan, published: &Published, kind: &CheckpointType) {
+    let shards = output.parts.len();
+    let mut files: Vec<(String, Vec<u8>)> = published.files.clone();
+    if shards > 1 {
+        files.push(("model.safetensors.index.json".to_owned(), index(&output.tensors, shards)));
+    }
+    if let Some(config) = &published.config {
+        let mut config = config.clone();
+        let key = if config.contains_key("torch_dtype") { "torch_dtype" } else { "dtype" };
+        config.insert(key.to_owned(), Json::from(kind.config_name));
+        files.push(("config.json".to_owned(), pretty(&Json::Object(config))));
+    }
+    let end = output.tensors.len();
+    for (name, bytes) in files {
+        let length = bytes.len() as u64;
+        output.parts.push(Part { path: output.path.join(name), header: bytes, bytes: length, tensors: end..end });
+    }
+}
+
+fn index(tensors: &[PlannedTensor], shards: usize) -> Vec<u8> {
+    let total: u64 = tensors.iter().map(PlannedTensor::bytes).sum();
+    let map: BTreeMap<&str, String> =
+        tensors.iter().map(|tensor| (tensor.name.as_str(), shard_name(tensor.part, shards))).collect();
+    pretty(&json!({"metadata": {"total_size": total}, "weight_map": map}))
+}
+
+fn pretty(json: &Json) -> Vec<u8> {
+    let mut text = format!("{json:#}").into_bytes();
+    text.push(b'\n');
+    text
+}
+
+/// Options that speak of GGUF files only.
+fn warn_of_idle_options(request: &Request, output: &mut OutputPlan) {
+    let types = &request.types;
+    let idle = [
+        ("--pure", types.pure),
+        ("--leave-output-tensor", types.leave_output_tensor),
+        ("--output-tensor-type", types.output_tensor.is_some()),
+        ("--token-embedding-type", types.token_embedding.is_some()),
+        ("--tensor-type", !types.tensors.is_empty()),
+        ("--override-kv", !request.overrides.is_empty()),
+        ("--prune-layers", !request.prune_layers.is_empty()),
+        ("--keep-split", request.split == Split::AsInput),
+    ];
+    for (option, _) in idle.into_iter().filter(|(_, given)| *given) {
+        output.warnings.push(format!("{option} has no effect on a checkpoint folder"));
+    }
+}

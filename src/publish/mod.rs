@@ -1,0 +1,60 @@
+//! The other way: a model as a Hugging Face checkpoint folder, whatever it was read from.
+//!
+//! From a checkpoint the weights keep their names; quantized ones are decoded, and the files beside them are carried
+//! over. From a GGUF file names, row orders, config.json and the tokenizer are restored.
+
+mod folder;
+
+use weightmill_kernels::Dtype;
+
+use crate::model::ModelTensor;
+
+pub use folder::of_checkpoint;
+
+/// One kind of checkpoint that can be written.
+#[derive(Debug)]
+pub struct CheckpointType {
+    /// Name on the command line.
+    pub name: &'static str,
+    /// What it is good for, in one line of help.
+    pub description: &'static str,
+    /// Type of the weights.
+    pub dtype: Dtype,
+    /// The type as `config.json` names it.
+    pub config_name: &'static str,
+}
+
+/// All kinds of checkpoints.
+pub static CHECKPOINT_TYPES: &[CheckpointType] = &[
+    CheckpointType {
+        name: "safetensors-bf16",
+        description: "a Hugging Face folder of 16-bit floats with the exponent of F32",
+        dtype: Dtype::BF16,
+        config_name: "bfloat16",
+    },
+    CheckpointType {
+        name: "safetensors-f16",
+        description: "a Hugging Face folder of 16-bit floats, IEEE half precision",
+        dtype: Dtype::F16,
+        config_name: "float16",
+    },
+    CheckpointType {
+        name: "safetensors-f32",
+        description: "a Hugging Face folder of 32-bit floats",
+        dtype: Dtype::F32,
+        config_name: "float32",
+    },
+];
+
+/// A model as a checkpoint, not yet as bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    /// Tensors by their Hugging Face names, in the order of the files.
+    pub tensors: Vec<ModelTensor>,
+    /// config.json without a statement on types, if the model has one.
+    pub config: Option<serde_json::Map<String, serde_json::Value>>,
+    /// The other files of the folder: name and content.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// What should be said.
+    pub notes: Vec<String>,
+}

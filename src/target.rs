@@ -1,0 +1,75 @@
+//! What an output can be: a GGUF file by a recipe, or a checkpoint folder.
+
+use crate::publish::{CHECKPOINT_TYPES, CheckpointType};
+use crate::recipe::{RECIPES, Recipe, RecipeError, flags_of, nearest, plain};
+
+/// A type name of the command line and what it stands for.
+#[derive(Clone, Copy, Debug)]
+pub enum Target {
+    /// One GGUF file (or parts of one).
+    Gguf(&'static Recipe),
+    /// A folder with safetensors files, configuration and tokenizer.
+    Checkpoint(&'static CheckpointType),
+}
+
+impl Target {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Target> {
+        RECIPES.iter().map(Target::Gguf).chain(CHECKPOINT_TYPES.iter().map(Target::Checkpoint))
+    }
+
+    /// The target of this name or alias, in any case, with or without underscores and dashes.
+    ///
+    /// # Errors
+    /// If there is none: names the nearest.
+    pub fn find(name: &str) -> Result<Target, RecipeError> {
+        let wanted = plain(name);
+        if let Some(found) = CHECKPOINT_TYPES.iter().find(|kind| plain(kind.name) == wanted) {
+            return Ok(Target::Checkpoint(found));
+        }
+        Recipe::find(name).map(Target::Gguf).map_err(|error| match error {
+            RecipeError::Unknown { name, .. } => {
+                let known = nearest(&name, Target::all().map(Target::name)).join(", ");
+                RecipeError::Unknown { name, known }
+            }
+            other => other,
+        })
+    }
+
+    /// The name, as in `Q4_K_M`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Target::Gguf(recipe) => recipe.name,
+            Target::Checkpoint(kind) => kind.name,
+        }
+    }
+
+    /// The name and the aliases.
+    pub fn names(self) -> Vec<&'static str> {
+        match self {
+            Target::Gguf(recipe) => recipe.names().collect(),
+            Target::Checkpoint(kind) => vec![kind.name],
+        }
+    }
+
+    /// What it is good for, in one line of help.
+    pub fn description(self) -> &'static str {
+        match self {
+            Target::Gguf(recipe) => recipe.description,
+            Target::Checkpoint(kind) => kind.description,
+        }
+    }
+
+    /// The command-line flags without the dashes.
+    pub fn flags(self) -> Vec<String> {
+        flags_of(self.names().into_iter())
+    }
+
+    /// The recipe, if it is a GGUF file.
+    pub fn recipe(self) -> Option<&'static Recipe> {
+        match self {
+            Target::Gguf(recipe) => Some(recipe),
+            Target::Checkpoint(_) => None,
+        }
+    }
+}
