@@ -7,6 +7,7 @@ mod config;
 mod decoder;
 mod error;
 mod hyper;
+#[cfg(test)]
 mod invert;
 mod llama;
 mod rope;

@@ -1,6 +1,7 @@
 //! The real binary, run as a user runs it: every test has its own folder.
 
 mod arguments;
+mod checkpoints;
 mod defects;
 mod inspect;
 #[cfg(unix)]

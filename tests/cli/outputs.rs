@@ -46,8 +46,9 @@ fn an_output_is_a_file_or_a_folder() {
     assert_eq!(names(&dir.path().join("one")), ["tiny-Q8_0.gguf"]);
     assert_eq!(names(&dir.path().join("two")), ["tiny-Q4_K_M.gguf", "tiny-Q8_0.gguf"]);
     run(&["--q8", "--q4k", "-o", "y.gguf"]).code(2);
-    run(&["--q8", "-o", "no/such/folder/y.gguf"]).code(1);
-    assert_eq!(names(dir.path()), ["one", "tiny.gguf", "two", "x.gguf"]);
+    run(&["--q8", "-o", "new/folder/y.gguf"]).success();
+    assert_eq!(names(&dir.path().join("new/folder")), ["y.gguf"]);
+    assert_eq!(names(dir.path()), ["new", "one", "tiny.gguf", "two", "x.gguf"]);
 }
 
 #[test]
