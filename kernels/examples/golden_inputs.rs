@@ -3,8 +3,8 @@
 //!     cargo run -p weightmill-kernels --example golden_inputs -- FOLDER
 //!
 //! `FOLDER/index.txt` has a line `case rows columns importance...` for each case; the weights are in `case.f32`, the
-//! importances in `case.importance.f32`, both little-endian. `FOLDER/types.txt` has a line for each type, `TYPE.bin`
-//! blocks of random bits.
+//! importances in `case.importance.f32`, both little-endian. `FOLDER/types.txt` has a line `TYPE` for each type, or
+//! `TYPE source` if it is decoded only; `TYPE.bin` has blocks of random bits.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -30,8 +30,9 @@ fn main() -> std::io::Result<()> {
         index.push('\n');
     }
     let mut types = String::new();
-    for dtype in common::TYPES {
-        writeln!(types, "{dtype}").unwrap();
+    for dtype in common::TYPES.iter().chain(common::SOURCES) {
+        let decoded_only = if common::SOURCES.contains(dtype) { " source" } else { "" };
+        writeln!(types, "{dtype}{decoded_only}").unwrap();
         std::fs::write(folder.join(format!("{dtype}.bin")), common::blocks::random(*dtype))?;
     }
     std::fs::write(folder.join("types.txt"), types)?;

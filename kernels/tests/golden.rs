@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Case, TYPES, cases};
+use common::{Case, SOURCES, TYPES, cases};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -133,7 +133,7 @@ fn compare(
 #[test]
 fn random_blocks_decode_as_the_reference_decodes_them() {
     let golden = golden();
-    for &dtype in TYPES {
+    for &dtype in TYPES.iter().chain(SOURCES) {
         let info = dtype.info();
         let blocks = common::blocks::random(dtype);
         let mut weights = vec![f32::NAN; blocks.len() / info.block_bytes * info.block_len];

@@ -57,7 +57,14 @@ pub const TYPES: &[Dtype] = &[
     Dtype::Q6_K,
     Dtype::MXFP4,
     Dtype::NVFP4,
+    Dtype::TQ1_0,
+    Dtype::TQ2_0,
+    Dtype::Q1_0,
+    Dtype::Q2_0,
 ];
+
+/// The types that are decoded only.
+pub const SOURCES: &[Dtype] = &[Dtype::Q8_1, Dtype::Q8_K];
 
 /// All cases.
 pub fn cases() -> Vec<Case> {

@@ -11,7 +11,7 @@ llama.cpp v0.5.0 (x86-64, no fused multiply-add), and `lib`, the loaded library.
     TYPE CASE IMPORTANCE DIGEST DECODED ROWS         the blocks; the same blocks dequantized; 4 bits of every row's digest
     TYPE CASE IMPORTANCE rejected BLOCK              ggml_validate_row_data finds fault with this block
                                                      (IMPORTANCE is a list, split by commas, where all give the same)
-    TYPE decode DIGEST                               random blocks dequantized
+    TYPE decode DIGEST                               random blocks dequantized (Q8_1 by its definition in ggml-common.h)
 
 A digest is the first 64 bits of a SHA-256.
 """
@@ -40,14 +40,22 @@ def first_rejected(kind, blocks):
     return next(i for i, b in enumerate(flat) if not ggml.lib.ggml_validate_row_data(number, b.ctypes.data, size))
 
 
+def decode_q8_k(blocks):
+    out = np.zeros((len(blocks), 256), np.float32)
+    decode = ggml.lib.dequantize_row_q8_K
+    decode.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    decode(blocks.ctypes.data, out.ctypes.data, out.size)
+    return out
+
+
 cases = [line.split() for line in (inputs / "index.txt").read_text().splitlines()]
 for name, rows, columns, *importances in cases:
     files = [f"{name}.f32"] + [f"{name}.{i}.f32" for i in importances]
     print("input", name, digest(*(np.fromfile(inputs / f, "<f4") for f in files)))
-for kind in (inputs / "types.txt").read_text().split():
+for kind, *source in (line.split() for line in (inputs / "types.txt").read_text().splitlines()):
     length = ggml.lib.ggml_blck_size(ggml.ids[kind.lower()])
     for name, rows, columns, *importances in cases:
-        if int(columns) % length:
+        if int(columns) % length or source:
             continue
         weights = np.fromfile(inputs / f"{name}.f32", "<f4").reshape(int(rows), int(columns))
         results = {}
@@ -64,6 +72,10 @@ for kind in (inputs / "types.txt").read_text().split():
         for result, given in results.items():
             print(kind, name, ",".join(given), *result)
     blocks = np.fromfile(inputs / f"{kind}.bin", np.uint8)
-    assert first_rejected(kind, blocks) is None, f"{kind}: the blocks to decode are not sound"
     blocks = blocks.reshape(-1, ggml.lib.ggml_type_size(ggml.ids[kind.lower()]))
-    print(kind, "decode", digest(ggml.dequantize(kind, blocks, length)))
+    if kind == "Q8_1":  # ggml neither validates nor decodes it
+        decoded = blocks[:, :2].copy().view("<f2").astype("<f4") * blocks[:, 4:].view(np.int8).astype("<f4")
+    else:
+        assert first_rejected(kind, blocks) is None, f"{kind}: the blocks to decode are not sound"
+        decoded = decode_q8_k(blocks) if kind == "Q8_K" else ggml.dequantize(kind, blocks, length)
+    print(kind, "decode", digest(decoded))
