@@ -123,7 +123,7 @@ pub fn identify(checkpoint: &Checkpoint, source: Box<dyn Source>) -> Result<(Wei
     append(&mut metadata, prefix, description.hyper_parameters);
     metadata.replace("general.quantization_version", QUANTIZATION_VERSION);
     let rows = description.vocabulary_rows;
-    tokenizer::write_metadata(architecture.vocabulary, checkpoint, &as_stored, rows, &mut metadata, &mut notes)?;
+    tokenizer::write_metadata(architecture.vocabulary, checkpoint, &as_stored, rows, None, &mut metadata, &mut notes)?;
     Ok((weights, Model { architecture: architecture.name.to_owned(), metadata, tensors, notes }))
 }
 

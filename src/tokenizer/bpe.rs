@@ -50,7 +50,8 @@ pub fn write(
         let kind = tokenizer.model.kind.as_deref().unwrap_or("none");
         return Err(TokenizerError::invalid(path, format!("tokenizer model {kind}, where BPE is expected")));
     }
-    let pre = pre::identify(tokenizer, files.config).map_err(|unknown| TokenizerError::UnknownPreTokenizer {
+    let identified = files.pre.map_or_else(|| pre::identify(tokenizer, files.config), Ok);
+    let pre = identified.map_err(|unknown| TokenizerError::UnknownPreTokenizer {
         path: path.clone(),
         structure: unknown.structure,
         nearest: unknown.nearest,

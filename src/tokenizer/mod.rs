@@ -24,6 +24,8 @@ use weightmill_formats::Metadata;
 use crate::checkpoint::{Checkpoint, CheckpointError, SideFile};
 use json::TokenizerJson;
 
+pub use pre::PreTokenizer;
+
 /// Why a tokenizer cannot be converted.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
@@ -40,6 +42,8 @@ pub enum TokenizerError {
         path.display()
     )]
     UnknownPreTokenizer { path: PathBuf, structure: String, nearest: &'static str },
+    #[error("{}: --pre {pre} has no effect: SentencePiece vocabularies have no pre-tokenizer; leave it out", folder.display())]
+    NoPreTokenizer { folder: PathBuf, pre: PreTokenizer },
 }
 
 impl TokenizerError {
@@ -73,6 +77,23 @@ pub enum Vocabulary {
     Glm4,
     /// GLM-4.5 and later, with experts: byte-level BPE, other roles are given.
     Glm4Moe,
+}
+
+impl Vocabulary {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Llama,
+        Self::ByteLevel,
+        Self::Qwen2,
+        Self::DeepSeek,
+        Self::Gemma,
+        Self::Gemma2,
+        Self::Gemma3,
+        Self::Phi3,
+        Self::Glm,
+        Self::Glm4,
+        Self::Glm4Moe,
+    ];
 }
 
 /// Type of a token, as in llama.h.
@@ -116,6 +137,8 @@ impl TokenTable {
 struct Files<'a> {
     checkpoint: &'a Checkpoint,
     config: &'a Json,
+    /// The pre-tokenizer, if the user names it.
+    pre: Option<PreTokenizer>,
     tokenizer: Option<TokenizerJson>,
     tokenizer_config: Option<Map<String, Json>>,
 }
@@ -137,21 +160,25 @@ impl Files<'_> {
 }
 
 /// Appends the `tokenizer.*` entries of a checkpoint to `metadata`. `rows` is the number of tokens that the
-/// embedding table has room for; `config` is config.json as it stands.
+/// embedding table has room for; `config` is config.json as it stands; `pre` is written in place of the pre-tokenizer
+/// that the files tell.
 ///
 /// # Errors
-/// When files are missing or malformed, or the tokenizer is of a kind that is not known.
+/// When files are missing or malformed, when the tokenizer is of a kind that is not known, or when there is a `pre`
+/// for a vocabulary that has no pre-tokenizer.
 pub fn write_metadata(
     vocabulary: Vocabulary,
     checkpoint: &Checkpoint,
     config: &Json,
     rows: u32,
+    pre: Option<PreTokenizer>,
     metadata: &mut Metadata,
     notes: &mut Vec<String>,
 ) -> Result<(), TokenizerError> {
     let files = Files {
         checkpoint,
         config,
+        pre,
         tokenizer: checkpoint.json(SideFile::TokenizerJson)?,
         tokenizer_config: checkpoint.json(SideFile::TokenizerConfig)?,
     };
@@ -172,6 +199,12 @@ pub fn write_metadata(
         Vocabulary::Glm => bpe::write(files, rows, &bpe::GLM, metadata, notes),
         Vocabulary::Glm4 => bpe::write(files, rows, &bpe::GLM_4, metadata, notes),
         Vocabulary::Glm4Moe => bpe::write(files, rows, &bpe::GLM_4_MOE, metadata, notes),
+    }?;
+    match pre {
+        Some(pre) if metadata.string("tokenizer.ggml.model") != Some("gpt2") => {
+            Err(TokenizerError::NoPreTokenizer { folder: checkpoint.folder().to_owned(), pre })
+        }
+        _ => Ok(()),
     }
 }
 
