@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use weightmill_formats::gguf::{self, PartName};
 use weightmill_formats::{Metadata, Source};
 
-use crate::arch::{self, IdentifyError};
+use crate::arch::{self, Choices, IdentifyError};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::model::{Model, ModelTensor, TensorData};
 use crate::publish::{self, Published};
+use crate::tokenizer::PreTokenizer;
 use crate::weights::Weights;
 
 /// An opened input.
@@ -35,6 +36,12 @@ pub enum InputError {
     NoArchitecture { path: PathBuf },
     #[error("{}: a GGUF file cannot be written as a checkpoint folder yet", path.display())]
     NotRestorable { path: PathBuf },
+    #[error(
+        "{}: --pre {pre} is for checkpoints; a GGUF file has its own pre-tokenizer, which --override-kv \
+         tokenizer.ggml.pre=str:{pre} replaces",
+        path.display()
+    )]
+    PreOfGguf { path: PathBuf, pre: PreTokenizer },
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
@@ -79,12 +86,15 @@ impl Input {
     /// Opens the model at `path`: see [`find`]. Beside safetensors files lie config.json and the tokenizer.
     ///
     /// # Errors
-    /// As [`find`], and if the files are no model that this program knows.
-    pub fn open(path: &Path) -> Result<Input, InputError> {
+    /// As [`find`], and if the files are no model that this program knows, or leave no choice where one is made.
+    pub fn open(path: &Path, choices: &Choices) -> Result<Input, InputError> {
         let Found { source, checkpoint } = find(path)?;
         let (weights, model) = match &checkpoint {
-            Some(checkpoint) => arch::identify(checkpoint, source)?,
+            Some(checkpoint) => arch::identify(checkpoint, source, choices)?,
             None => {
+                if let Some(pre) = choices.pre {
+                    return Err(InputError::PreOfGguf { path: path.to_owned(), pre });
+                }
                 gguf::check_declared(source.metadata(), source.tensors()).map_err(|error| error.file(path))?;
                 let model = stored_model(source.as_ref(), path)?;
                 (Weights::plain(source), model)

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use weightmill::arch::Choices;
 use weightmill::input::Input;
 use weightmill::options::{Output, Request};
 use weightmill::pipeline::{Control, Error, Progress, Run, Settings};
@@ -21,7 +22,7 @@ fn run(folder: &Path, control: Control<'_>) -> Result<(), Error> {
 }
 
 fn run_on(checkpoint: &Path, folder: &Path, control: Control<'_>) -> Result<(), Error> {
-    let input = Input::open(checkpoint).unwrap();
+    let input = Input::open(checkpoint, &Choices::default()).unwrap();
     let output = |name: &str| Output { target: Target::find(name).unwrap(), path: folder.join(name) };
     let request = Request { outputs: vec![output("Q4_K_M"), output("Q8_0")], ..Request::default() };
     let weights = &input.weights;

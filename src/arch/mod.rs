@@ -20,7 +20,7 @@ use weightmill_kernels::Dtype;
 use crate::card::{self, ParameterCounts};
 use crate::checkpoint::{Checkpoint, CheckpointError, SideFile};
 use crate::model::{Model, ModelTensor, TensorData};
-use crate::tokenizer::{self, Vocabulary};
+use crate::tokenizer::{self, PreTokenizer, Vocabulary};
 use crate::weights::Weights;
 use config::Config;
 use rule::Rule;
@@ -70,13 +70,24 @@ struct Description {
     hyper_parameters: Vec<(&'static str, Value)>,
 }
 
+/// What a user decides about a checkpoint that its files leave open.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Choices {
+    /// The pre-tokenizer of a byte-level vocabulary (`--pre`).
+    pub pre: Option<PreTokenizer>,
+}
+
 /// The 16- or 32-bit GGUF, not yet as bytes, that llama.cpp's converter makes of `checkpoint`, whose tensors
 /// are those of `source`; and the weights that it refers to.
 ///
 /// # Errors
 /// When files are missing, the architecture is unknown, config.json and the tensors contradict each other, or the
 /// tokenizer is not understood. All are found before any output exists.
-pub fn identify(checkpoint: &Checkpoint, source: Box<dyn Source>) -> Result<(Weights, Model), IdentifyError> {
+pub fn identify(
+    checkpoint: &Checkpoint,
+    source: Box<dyn Source>,
+    choices: &Choices,
+) -> Result<(Weights, Model), IdentifyError> {
     let Some(mut config) = Config::read(checkpoint)? else { return Err(missing(checkpoint)) };
     let as_stored = config.to_json();
     let architecture = find(&config)?;
@@ -123,7 +134,15 @@ pub fn identify(checkpoint: &Checkpoint, source: Box<dyn Source>) -> Result<(Wei
     append(&mut metadata, prefix, description.hyper_parameters);
     metadata.replace("general.quantization_version", QUANTIZATION_VERSION);
     let rows = description.vocabulary_rows;
-    tokenizer::write_metadata(architecture.vocabulary, checkpoint, &as_stored, rows, None, &mut metadata, &mut notes)?;
+    tokenizer::write_metadata(
+        architecture.vocabulary,
+        checkpoint,
+        &as_stored,
+        rows,
+        choices.pre,
+        &mut metadata,
+        &mut notes,
+    )?;
     Ok((weights, Model { architecture: architecture.name.to_owned(), metadata, tensors, notes }))
 }
 

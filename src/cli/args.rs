@@ -9,6 +9,7 @@ use weightmill_kernels::Dtype;
 
 use super::types::Types;
 use weightmill::options::{self, Override, TensorType};
+use weightmill::tokenizer::PreTokenizer;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,6 +71,10 @@ pub(super) struct QuantizeArgs {
 
     #[command(flatten)]
     pub types: Types,
+
+    /// Pre-tokenizer of a checkpoint by llama.cpp's name, as in llama-bpe, in place of the one that its files tell
+    #[arg(long, value_name = "NAME", help_heading = "Input")]
+    pub pre: Option<PreTokenizer>,
 
     /// File (for one type) or folder (for several, or if it ends in /) to write [default: the current folder]
     #[arg(short, long, value_name = "PATH", help_heading = "Output")]

@@ -25,7 +25,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         level: Level::from_env()?,
         force: args.force,
     };
-    let input = Input::open(args.input.as_deref().expect("clap requires it"))?;
+    let input = Input::open(args.input.as_deref().expect("clap requires it"), &request::choices(args)?)?;
     let paths = destination::paths(&input.name(), targets, args.output.as_deref())?;
     let request = request::request(args, paths)?;
     let (importance, summary) = match &args.imatrix {

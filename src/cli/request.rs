@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use weightmill::arch::Choices;
 use weightmill::options::{self, Fallback, ImportanceFilter, Output, Request, Split, TypeOptions};
 use weightmill::target::Target;
 
@@ -25,6 +26,15 @@ pub(super) fn targets(args: &QuantizeArgs) -> Result<&[Target]> {
         }
     }
     Ok(targets)
+}
+
+/// What the user decides about the input.
+pub(super) fn choices(args: &QuantizeArgs) -> Result<Choices> {
+    if args.pre.is_some() && targets(args)?.iter().all(|target| target.recipe().is_none()) {
+        let text = "--pre has no effect: a checkpoint folder is written with the tokenizer of its input".to_owned();
+        return Err(UsageError(text).into());
+    }
+    Ok(Choices { pre: args.pre })
 }
 
 /// What the options ask for, with one output for every path.

@@ -9,3 +9,4 @@ mod interrupt;
 mod outputs;
 mod reproducible;
 mod support;
+mod tokenizer;

@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::{Value as Json, json};
+use weightmill::arch::{Choices, identify};
 use weightmill::checkpoint::Checkpoint;
 
 use crate::Folder;
@@ -217,7 +218,7 @@ fn which_file_holds_the_weights() {
     let checkpoint = Checkpoint::beside(folder.path.join("llama.safetensors")).unwrap();
     assert_eq!(checkpoint.name(), "tiny-llama");
     let source = weightmill_formats::open(checkpoint.weights()).unwrap();
-    assert!(weightmill::arch::identify(&checkpoint, source).is_ok());
+    assert!(identify(&checkpoint, source, &Choices::default()).is_ok());
     assert!(Checkpoint::beside(folder.path.join("absent.safetensors")).is_err());
 }
 

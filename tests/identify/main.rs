@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
-use weightmill::arch::{IdentifyError, identify};
+use weightmill::arch::{Choices, IdentifyError, identify};
 use weightmill::checkpoint::Checkpoint;
 use weightmill::model::Model;
 
 /// A copy of `tests/fixtures/tiny-llama` to be spoilt.
 struct Folder {
+    choices: Choices,
     _scratch: TempDir,
     path: PathBuf,
 }
@@ -29,7 +30,7 @@ impl Folder {
             let entry = entry.unwrap();
             fs::copy(entry.path(), path.join(entry.file_name())).unwrap();
         }
-        Self { _scratch: scratch, path }
+        Self { choices: Choices::default(), _scratch: scratch, path }
     }
 
     fn write(&self, file: &str, bytes: impl AsRef<[u8]>) {
@@ -91,6 +92,6 @@ impl Folder {
     fn identify(&self) -> Result<Model, IdentifyError> {
         let checkpoint = Checkpoint::beside(&self.path)?;
         let source = weightmill_formats::open(checkpoint.weights()).unwrap();
-        identify(&checkpoint, source).map(|(_, model)| model)
+        identify(&checkpoint, source, &self.choices).map(|(_, model)| model)
     }
 }

@@ -43,6 +43,8 @@ const EXAONE_MOE: &str = r"split (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?
 const MINICPM_5: &str = r"split (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const COHERE_DIGITS: &str = r"split \d{1,3}(?=(?:\d{3})*\b)";
 const THREE_DIGITS: &str = r"split \p{N}{1,3}";
+const SPACES_AS_LETTERS: &str = "normalize \" \" to \"\u{2581}\"";
+const SPLIT_AT_SPACES: &str = "split after \" \"";
 // Line breaks and letters stand in the following as themselves, not as escapes.
 const SEED_CODER: &str = "split (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\r\n]+|\\s*[\r\n]+|\\s+(?!\\S)|\\s+";
 const DEEPSEEK_V3: &str = "split [!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+";
@@ -89,6 +91,7 @@ const CL100K: &[&str] = &[
     "GraniteMoeForCausalLM",
     "GraniteMoeHybridForCausalLM",
 ];
+const GEMMA_3: &[&str] = &["Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"];
 const LLAMA_4: &[&str] = &["Llama4ForConditionalGeneration", "Llama4ForCausalLM"];
 
 const fn row(name: &'static str, steps: &'static [&'static str], merges: Merges, when: fn(&Evidence) -> bool) -> Known {
@@ -155,6 +158,10 @@ pub const KNOWN: &[Known] = &[
         Either,
         ALWAYS,
     ),
+    // SentencePiece's way to write spaces in a tokenizer.json that is not byte-level; the reference knows Gemma 3's
+    // vocabulary by that of a Granite embedding model
+    row("granite-embed-multi-311m", &[SPACES_AS_LETTERS, SPLIT_AT_SPACES], Either, |model| model.is(GEMMA_3)),
+    row("gemma4", &[SPACES_AS_LETTERS, SPLIT_AT_SPACES], Either, ALWAYS),
     row("falcon", &["punctuation runs", GPT_2_BYTES, DIGIT_RUNS, "split [0-9][0-9][0-9]"], Either, ALWAYS),
     row("jais-2", &[JAIS_2, BYTES], Either, ALWAYS),
     row("bailingmoe2", &[BAILING, BYTES], Either, |model| model.is(&["BailingMoeV2ForCausalLM"])),

@@ -129,6 +129,9 @@ fn normalizer_steps(normalizer: &Json, steps: &mut Vec<String>) {
         Some(kind @ ("NFC" | "NFD" | "NFKC" | "NFKD" | "Lowercase" | "StripAccents")) => {
             steps.push(format!("normalize {kind}"));
         }
+        Some("Replace") if normalizer["pattern"]["String"].is_string() => {
+            steps.push(format!("normalize {} to {}", normalizer["pattern"]["String"], normalizer["content"]));
+        }
         Some(_) => steps.push(format!("normalize {normalizer}")),
     }
 }
@@ -156,6 +159,9 @@ fn pre_tokenizer_steps(pre_tokenizer: &Json, steps: &mut Vec<String>) {
                 Some(regex) => format!("split {regex}"),
                 None => format!("split at {}", pre_tokenizer["pattern"]),
             });
+        }
+        Some("Split") if behavior == "MergedWithPrevious" && pre_tokenizer["pattern"]["String"].is_string() => {
+            steps.push(format!("split after {}", pre_tokenizer["pattern"]["String"]));
         }
         Some(_) => steps.push(pre_tokenizer.to_string()),
     }
