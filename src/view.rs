@@ -56,6 +56,16 @@ impl View {
         Self { base: 0, rows: vec![Axis::new(columns, 1)], columns: Axis::new(rows, columns) }
     }
 
+    /// Of `count` matrices stored as `[rows, columns]` the columns `first` to `first + length`, each as a row.
+    pub fn transposed_columns(count: u64, rows: u64, columns: u64, first: u64, length: u64) -> Self {
+        let matrix = rows.saturating_mul(columns);
+        Self {
+            base: first,
+            rows: vec![Axis::new(count, matrix), Axis::new(length, 1)],
+            columns: Axis::new(rows, columns),
+        }
+    }
+
     /// Rows of `heads` heads, inside each the two halves interleaved: Llama's query and key projections, because ggml
     /// rotates adjacent pairs of rows where transformers rotates halves. Of a vector the elements are reordered.
     pub fn interleaved_halves(shape: &[u64], heads: u64) -> Self {

@@ -6,6 +6,9 @@ use serde_json::{Map, Value as Json};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, SideFile};
 
+/// Most rows or columns of one part of a matrix; published models have up to 53248.
+const MAX_DIMENSION: u32 = 1 << 20;
+
 /// A setting of config.json that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {key}: {problem}", path.display())]
@@ -52,6 +55,15 @@ impl Config {
         self.settings.extend(text.into_iter().filter(|(key, value)| key != "architectures" || !value.is_null()));
     }
 
+    /// Notes how many layers for predicting further tokens there are, by the names of the tensors: not every family says
+    /// so in its config.
+    pub fn count_predicting_layers<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        let number = |name: &str| name.strip_prefix("mtp.layers.")?.split('.').next()?.parse::<u32>().ok();
+        if let Some(last) = names.filter_map(number).max() {
+            self.set_default("mtp_num_hidden_layers", u64::from(last) + 1);
+        }
+    }
+
     /// The first of `architectures`.
     pub fn architecture(&self) -> Option<&str> {
         self.settings.get("architectures")?.get(0)?.as_str()
@@ -74,6 +86,23 @@ impl Config {
         }
     }
 
+    /// Moves the value of `key`, an older or newer name of `name`, to where it is looked for.
+    pub fn alias(&mut self, key: &str, name: &str) {
+        if let Some(value) = self.take(key) {
+            self.set(name, value);
+        }
+    }
+
+    /// Sets `key`.
+    pub fn set(&mut self, key: &str, value: impl Into<Json>) {
+        self.settings.insert(key.to_owned(), value.into());
+    }
+
+    /// Removes `key` and returns its value, if it has one.
+    pub fn take(&mut self, key: &str) -> Option<Json> {
+        self.settings.remove(key).filter(|value| !value.is_null())
+    }
+
     /// The first key of `keys` that is there, if its value is not null. Families name the same thing differently.
     pub fn first<'a>(&self, keys: &[&'a str]) -> Option<&'a str> {
         keys.iter().find(|key| self.settings.contains_key(**key)).copied().filter(|key| self.get(key).is_some())
@@ -91,12 +120,43 @@ impl Config {
         }
     }
 
+    /// A number of things of which there may be none: an integer from 0 to 2^32 - 1.
+    ///
+    /// # Errors
+    /// When there is a value of another kind.
+    pub fn whole(&self, key: &str) -> Result<Option<u32>, ConfigError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        match value.as_u64().and_then(|number| u32::try_from(number).ok()) {
+            None => Err(self.error(key, format!("{value}, where a 32-bit integer that is not negative is expected"))),
+            number => Ok(number),
+        }
+    }
+
+    /// Rows or columns that must be there: few enough that products of three fit 64 bits.
+    ///
+    /// # Errors
+    /// As for [`Self::required_count`], and when there are more.
+    pub fn dimension(&self, key: &str) -> Result<u64, ConfigError> {
+        match self.required_count(key)? {
+            size if size <= MAX_DIMENSION => Ok(size.into()),
+            size => Err(self.error(key, format!("{size}, more than the {MAX_DIMENSION} that are expected at most"))),
+        }
+    }
+
     /// A count that must be there.
     ///
     /// # Errors
     /// As for [`Self::count`], and when it is absent.
     pub fn required_count(&self, key: &str) -> Result<u32, ConfigError> {
         self.count(key)?.ok_or_else(|| self.error(key, "missing"))
+    }
+
+    /// A number that must be there.
+    ///
+    /// # Errors
+    /// As for [`Self::number`], and when it is absent.
+    pub fn required_number(&self, key: &str) -> Result<f64, ConfigError> {
+        self.number(key)?.ok_or_else(|| self.error(key, "missing"))
     }
 
     /// A number.
@@ -140,6 +200,18 @@ impl Config {
                 let known: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
                 Err(self.error(key, format!("{value}, where one of {} is expected", known.join(", "))))
             }
+        }
+    }
+
+    /// A list of whatever.
+    ///
+    /// # Errors
+    /// When there is a value of another kind.
+    pub fn list(&self, key: &str) -> Result<Option<&Vec<Json>>, ConfigError> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Json::Array(items)) => Ok(Some(items)),
+            Some(other) => Err(self.error(key, format!("{other}, where a list is expected"))),
         }
     }
 

@@ -106,6 +106,20 @@ impl Decoder {
         .map(|rule| rule.optional_unless(required))
     }
 
+    /// Biases of all of these projections but the last.
+    pub fn qkv_biases(&self, required: bool) -> [Rule; 3] {
+        let [q, k, v, _] = self.attention_biases(required);
+        [q, k, v]
+    }
+
+    /// Norms of the heads of queries and of keys.
+    pub fn head_norms(&self) -> [Rule; 2] {
+        [
+            Rule::new("model.layers.{}.self_attn.q_norm.weight", "blk.{}.attn_q_norm.weight", [self.head_dim]),
+            Rule::new("model.layers.{}.self_attn.k_norm.weight", "blk.{}.attn_k_norm.weight", [self.head_dim]),
+        ]
+    }
+
     /// A feed-forward network with a gate.
     pub fn feed_forward(&self) -> [Rule; 3] {
         let &Self { hidden, feed_forward, .. } = self;
@@ -126,4 +140,14 @@ impl Decoder {
         ]
         .map(|rule| rule.optional_unless(required))
     }
+}
+
+/// Sets the number of key heads where config.json has none: `default`, or one per query head where a null is written out.
+///
+/// # Errors
+/// When the number of query heads is missing or no count.
+pub fn complete_key_value_heads(config: &mut Config, default: u32) -> Result<(), ConfigError> {
+    let one_each = config.mentions("num_key_value_heads").then(|| config.required_count("num_attention_heads"));
+    config.set_default("num_key_value_heads", one_each.transpose()?.unwrap_or(default));
+    Ok(())
 }

@@ -10,11 +10,13 @@ use super::rope::Rope;
 #[derive(Clone, Copy)]
 enum Kind {
     Count,
+    /// A count that may be zero.
+    Whole,
     Number,
     /// One of these names, written as the number beside it.
     Name(&'static [(&'static str, u32)]),
 }
-use Kind::{Count, Name, Number};
+use Kind::{Count, Name, Number, Whole};
 
 /// GGUF key, less the architecture; the keys of config.json that may hold the value, by precedence; its kind.
 type Row = (&'static str, &'static [&'static str], Kind);
@@ -39,8 +41,8 @@ const SHAPE: &[Row] = &[
 const AFTER_ROPE: &[Row] = &[
     ("attention.layer_norm_rms_epsilon", &["rms_norm_eps", "norm_eps"], Number),
     ("attention.layer_norm_epsilon", &["layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"], Number),
-    ("expert_count", &["num_local_experts", "num_experts", "n_routed_experts"], Count),
-    ("expert_used_count", &["num_experts_per_tok", "num_experts_per_token", "top_k_experts"], Count),
+    ("expert_count", &["num_local_experts", "num_experts", "n_routed_experts"], Whole),
+    ("expert_used_count", &["num_experts_per_tok", "num_experts_per_token", "top_k_experts"], Whole),
     ("expert_group_count", &["n_group"], Count),
     ("expert_group_used_count", &["topk_group"], Count),
     (
@@ -94,6 +96,7 @@ fn write_rows(rows: &[Row], config: &Config, prefix: &str, metadata: &mut Metada
         let Some(key) = config.first(keys) else { continue };
         let value = match kind {
             Count => config.count(key)?.map(Value::from),
+            Whole => config.whole(key)?.map(Value::from),
             Number => config.number(key)?.map(|number| Value::from(number as f32)),
             Name(names) => config.name(key, names)?.map(Value::from),
         };

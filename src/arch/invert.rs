@@ -331,15 +331,15 @@ mod tests {
         let experts = Rule::experts(
             2,
             &[
-                ("l.{}.e.{e}.up.weight", "blk.{}.up_exps.weight", [4, 6]),
-                ("l.{}.e.{e}.down.weight", "blk.{}.down_exps.weight", [6, 4]),
+                ("l.{}.e.{e}.up.weight", "blk.{}.up_exps.weight", [4_u32, 6]),
+                ("l.{}.e.{e}.down.weight", "blk.{}.down_exps.weight", [6_u32, 4]),
             ],
         );
         let rules = [
-            Rule::new("l.{}.q.weight", "blk.{}.q.weight", [12, 3]).interleave_halves(3),
-            Rule::new("l.{}.q.bias", "blk.{}.q.bias", [12]).interleave_halves(3),
-            Rule::new("norm.weight", "norm.weight", [5]).map(Map::PlusOne),
-            Rule::new("l.{}.gone.weight", "blk.{}.gone.weight", [5]).optional_unless(false),
+            Rule::new("l.{}.q.weight", "blk.{}.q.weight", [12_u32, 3]).interleave_halves(3),
+            Rule::new("l.{}.q.bias", "blk.{}.q.bias", [12_u32]).interleave_halves(3),
+            Rule::new("norm.weight", "norm.weight", [5_u32]).map(Map::PlusOne),
+            Rule::new("l.{}.gone.weight", "blk.{}.gone.weight", [5_u32]).optional_unless(false),
             Rule::concatenated(&[("l.{}.a.weight", 2), ("l.{}.b.weight", 3)], "blk.{}.ab.weight", 4),
             split,
             experts,
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn superfluous_and_missing_tensors_are_named() {
-        let rules = [Rule::new("a.weight", "a.weight", [4])];
+        let rules = [Rule::new("a.weight", "a.weight", [4_u32])];
         let error = |name| invert(&weights([(name, &[4u64][..])]), &rules, 1, &[]).unwrap_err();
         assert_eq!(error("b.weight"), InvertError::Missing { name: "a.weight".to_owned() });
         let both = weights([("a.weight", &[4u64][..]), ("rope_freqs.weight", &[4])]);

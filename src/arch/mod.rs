@@ -5,13 +5,21 @@
 
 mod config;
 mod decoder;
+mod deepseek;
 mod error;
+mod experts;
+mod gpt_oss;
 mod hyper;
 #[cfg(test)]
 mod invert;
 mod llama;
+mod llama4;
+mod mixtral;
+mod qwen;
+mod qwen3_next;
 mod rope;
 mod rule;
+mod starcoder;
 mod tensors;
 
 use weightmill_formats::{Metadata, Source, Value};
@@ -49,7 +57,22 @@ pub struct Architecture {
 }
 
 /// The table of architectures.
-pub const ARCHITECTURES: &[Architecture] = &[llama::LLAMA, llama::MISTRAL];
+pub const ARCHITECTURES: &[Architecture] = &[
+    llama::LLAMA,
+    llama::MISTRAL,
+    mixtral::MIXTRAL,
+    llama4::LLAMA4,
+    qwen::QWEN2,
+    qwen::QWEN2_MOE,
+    qwen::QWEN3,
+    qwen::QWEN3_MOE,
+    qwen3_next::QWEN3_NEXT,
+    deepseek::DEEPSEEK_V2,
+    deepseek::DEEPSEEK_V3,
+    gpt_oss::GPT_OSS,
+    starcoder::STARCODER,
+    starcoder::STARCODER2,
+];
 
 /// What one config says about a model.
 #[derive(Default)]
@@ -96,6 +119,7 @@ pub fn identify(
         return Err(IdentifyError::Quantized { path: config.path().to_owned(), method: method.to_owned() });
     }
     config.lift_text();
+    config.count_predicting_layers(source.tensors().iter().map(|tensor| tensor.name.as_str()));
     (architecture.complete)(&mut config)?;
     let description = (architecture.describe)(&config)?;
 

@@ -163,11 +163,30 @@ impl<'a> Rope<'a> {
         count.ok_or_else(|| self.error(KEY, format!("{value}, where a positive 32-bit integer is expected")))
     }
 
+    /// The part of a head that is rotated, if it is not all of it.
+    ///
+    /// # Errors
+    /// When it is no number from 0 to 1.
+    pub fn partial_factor(&self) -> Result<Option<f64>, ConfigError> {
+        const KEY: &str = "partial_rotary_factor";
+        let factor = self.number(KEY)?.map_or_else(|| self.config.number(KEY), |factor| Ok(Some(factor)))?;
+        match factor {
+            Some(factor) if !(0.0..=1.0).contains(&factor) => {
+                Err(self.config.error(KEY, format!("{factor}, where a part of a head is expected")))
+            }
+            factor => Ok(factor),
+        }
+    }
+
     fn get(&self, key: &str) -> Option<&Json> {
         self.settings.get(key).filter(|value| !value.is_null())
     }
 
-    fn number(&self, key: &str) -> Result<Option<f64>, ConfigError> {
+    /// A setting that is a number.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn number(&self, key: &str) -> Result<Option<f64>, ConfigError> {
         let number = self.get(key).map(|value| self.config.to_number(&format!("{}.{key}", self.key), value));
         number.transpose()
     }

@@ -24,7 +24,7 @@ pub struct Rule {
 /// A tensor of a checkpoint that a rule takes.
 #[derive(Clone, Debug)]
 pub(super) struct Taken {
-    pub name: &'static str,
+    pub name: String,
     pub shape: Vec<u64>,
 }
 
@@ -53,22 +53,24 @@ impl Part {
 #[allow(dead_code)]
 impl Rule {
     /// The tensor `from` becomes `to`; both have this shape.
-    pub fn new<const N: usize>(from: &'static str, to: &'static str, shape: [u32; N]) -> Self {
-        let shape = shape.map(u64::from).to_vec();
+    pub fn new<T: Into<u64>, const N: usize>(from: &'static str, to: &'static str, shape: [T; N]) -> Self {
+        let shape = shape.map(T::into).to_vec();
         let part = Part::new(to, &shape, View::whole(&shape));
-        Self::of(vec![Taken { name: from, shape }], vec![part])
+        Self::of(vec![Taken { name: from.to_owned(), shape }], vec![part])
     }
 
     /// The tensor `from`, of this shape, becomes several, or one of another shape.
     pub fn split(from: &'static str, shape: &[u64], makes: Vec<Part>) -> Self {
-        Self::of(vec![Taken { name: from, shape: shape.to_vec() }], makes)
+        Self::of(vec![Taken { name: from.to_owned(), shape: shape.to_vec() }], makes)
     }
 
     /// Several tensors, one below the other, become one: names and their rows.
     pub fn concatenated(from: &[(&'static str, u32)], to: &'static str, columns: u32) -> Self {
         let columns = u64::from(columns);
-        let takes: Vec<Taken> =
-            from.iter().map(|(name, rows)| Taken { name, shape: vec![u64::from(*rows), columns] }).collect();
+        let takes: Vec<Taken> = from
+            .iter()
+            .map(|(name, rows)| Taken { name: (*name).to_owned(), shape: vec![u64::from(*rows), columns] })
+            .collect();
         let pieces = takes.iter().enumerate().map(|(input, taken)| (input, View::whole(&taken.shape), Map::Same));
         let rows = from.iter().map(|(_, rows)| u64::from(*rows)).sum();
         let part = Part { to, shape: vec![rows, columns], pieces: pieces.collect() };
@@ -77,9 +79,15 @@ impl Rule {
 
     /// Of every layer the tensors of `count` experts are stacked: from, to, and the shape of one expert. The stacks are
     /// made together, in this order.
-    pub fn experts<const N: usize>(count: u32, stacks: &[(&'static str, &'static str, [u32; N])]) -> Self {
-        let shapes: Vec<Vec<u64>> = stacks.iter().map(|(_, _, shape)| shape.map(u64::from).to_vec()).collect();
-        let takes = stacks.iter().zip(&shapes).map(|((from, _, _), shape)| Taken { name: from, shape: shape.clone() });
+    pub fn experts<T: Into<u64> + Copy, const N: usize>(
+        count: u32,
+        stacks: &[(&'static str, &'static str, [T; N])],
+    ) -> Self {
+        let shapes: Vec<Vec<u64>> = stacks.iter().map(|(_, _, shape)| shape.map(T::into).to_vec()).collect();
+        let takes = stacks
+            .iter()
+            .zip(&shapes)
+            .map(|((from, _, _), shape)| Taken { name: (*from).to_owned(), shape: shape.clone() });
         let makes = stacks.iter().zip(&shapes).enumerate().map(|(input, ((_, to, _), shape))| Part {
             to,
             shape: shape.clone(),
@@ -89,8 +97,8 @@ impl Rule {
     }
 
     /// All tensors whose name begins with `prefix` are left out; `note` says what they are.
-    pub fn ignore(prefix: &'static str, note: &'static str) -> Self {
-        let taken = Taken { name: prefix, shape: Vec::new() };
+    pub fn ignore(prefix: impl Into<String>, note: &'static str) -> Self {
+        let taken = Taken { name: prefix.into(), shape: Vec::new() };
         Self { ignored: Some(note), required: false, ..Self::of(vec![taken], Vec::new()) }
     }
 

@@ -57,7 +57,7 @@ pub fn map(
             computed += 1;
             continue;
         }
-        let ignoring = |rule: &&Rule| rule.ignored.is_some() && name.starts_with(rule.takes[0].name);
+        let ignoring = |rule: &&Rule| rule.ignored.is_some() && name.starts_with(&rule.takes[0].name);
         if let Some(note) = rules.iter().find(ignoring).and_then(|rule| rule.ignored) {
             *ignored.entry(note).or_default() += 1;
             continue;
@@ -202,7 +202,7 @@ impl<'a> Rows<'a> {
         let mut by_name: HashMap<&str, Vec<(usize, usize)>> = HashMap::new();
         for (rule, row) in rules.iter().enumerate().filter(|(_, row)| row.ignored.is_none()) {
             for (input, taken) in row.takes.iter().enumerate() {
-                by_name.entry(taken.name).or_default().push((rule, input));
+                by_name.entry(&taken.name).or_default().push((rule, input));
             }
         }
         Self { rules, layers, by_name, seen: HashMap::new() }

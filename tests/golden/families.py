@@ -52,6 +52,12 @@ def base(architecture, kind, **settings):
 REMOVED = object()
 
 
+def tokenizer_config(**settings):
+    """The fixture's tokenizer_config.json with other settings."""
+    config = json.loads((FIXTURE / "tokenizer_config.json").read_text())
+    return {"tokenizer_config.json": json.dumps(config | settings, ensure_ascii=False, separators=(",", ":"))}
+
+
 def new_style(config):
     """The same config as transformers 5 writes it: rope_parameters and dtype."""
     config = dict(config)

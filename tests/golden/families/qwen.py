@@ -1,0 +1,45 @@
+"""Qwen 2, 2.5, 2-MoE, 3 and 3-MoE."""
+from families import TOKENS, attention, base, case, ends, mlp, new_style, norms, tokenizer_config
+
+# more rows than tokens, as published
+ROWS = TOKENS + 3
+YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}
+
+
+def experts(c, prefix, hidden, inner):
+    out = [(prefix + "gate.weight", (c["num_experts"], hidden))]
+    for e in range(c["num_experts"]):
+        out += mlp(f"{prefix}experts.{e}.", hidden, inner)
+    return out
+
+
+def tensors(c, bias="", norm=False, head=True, sparse=lambda layer: False, shared=None):
+    h, out = c["hidden_size"], ends(c, head=head)
+    for i in range(c["num_hidden_layers"]):
+        p = f"model.layers.{i}.mlp."
+        out += norms(c, i) + attention(c, i, bias=bias, norm=norm)
+        out += experts(c, p, h, c["moe_intermediate_size"]) if sparse(i) else mlp(p, h, c["intermediate_size"])
+        if sparse(i) and shared:
+            out += mlp(p + "shared_expert.", h, shared) + [(p + "shared_expert_gate.weight", (1, h))]
+    return out
+
+
+QWEN2 = base("Qwen2ForCausalLM", "qwen2", vocab_size=ROWS, rms_norm_eps=1e-6, rope_theta=1000000.0, use_sliding_window=False, sliding_window=4096, max_window_layers=2)
+TIED = new_style({**QWEN2, "tie_word_embeddings": True, "rope_scaling": YARN})
+QWEN3 = base("Qwen3ForCausalLM", "qwen3", vocab_size=ROWS, rms_norm_eps=1e-6, rope_theta=1000000.0, head_dim=16, attention_bias=False, tie_word_embeddings=True,
+             use_sliding_window=False, sliding_window=None, max_window_layers=2, rope_scaling=YARN)
+MOE = base("Qwen3MoeForCausalLM", "qwen3_moe", vocab_size=ROWS, rms_norm_eps=1e-6, rope_theta=1000000.0, head_dim=16, num_experts=3, num_experts_per_tok=2,
+           moe_intermediate_size=24, norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[], attention_bias=False,
+           use_sliding_window=False, sliding_window=None, max_window_layers=2)
+MOE_NEW = new_style({**MOE, "num_local_experts": 3})
+del MOE_NEW["num_experts"]
+QWEN2_MOE = base("Qwen2MoeForCausalLM", "qwen2_moe", vocab_size=ROWS, rms_norm_eps=1e-6, rope_theta=1000000.0, num_experts=3, num_experts_per_tok=2,
+                 moe_intermediate_size=16, shared_expert_intermediate_size=40, norm_topk_prob=False, decoder_sparse_step=1,
+                 use_sliding_window=False, sliding_window=4096, max_window_layers=2)
+CLASS = tokenizer_config(tokenizer_class="Qwen2Tokenizer", unk_token="<|end_of_text|>", pad_token="<|end_of_text|>")
+CASES = {"qwen2": case(QWEN2, tensors(QWEN2, bias="qkv"), files=CLASS),
+         "qwen2_tied": case(TIED, tensors(TIED, bias="qkv", head=False), files=CLASS),
+         "qwen3": case(QWEN3, tensors(QWEN3, norm=True, head=False)),
+         "qwen3_moe": case(MOE, tensors(MOE, norm=True, sparse=lambda layer: True)),
+         "qwen3_moe_new": case(MOE_NEW, tensors({**MOE_NEW, "num_experts": 3}, norm=True, sparse=lambda layer: True)),
+         "qwen2_moe": case(QWEN2_MOE, tensors(QWEN2_MOE, bias="qkv", sparse=lambda layer: True, shared=40))}
