@@ -23,6 +23,8 @@ GOLDEN = ORACLE / "golden"
 sys.path.insert(0, str(ORACLE))
 
 TYPES = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q2_K_S Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K".split()
+# Families whose tokenizer comes back whole too.
+RESTORED = "llama2 codellama llama31 llama32_tied mistral mistral_nemo".split()
 WIDE, PLAIN = "SmolLM2-135M-Instruct-wide", "SmolLM2-135M-Instruct"
 
 passed, failures = 0, []
@@ -150,6 +152,31 @@ def families():
             done = subprocess.run([sys.executable, ORACLE / "families.py", "check", name, out], capture_output=True, text=True)
             error = done.returncode and (done.stdout + done.stderr).strip()[-1500:]
         report(f"families {name}", error)
+
+
+def back():
+    """From a checkpoint to GGUF and back: the restored checkpoint makes the same file, and holds the same weights."""
+    folders = [checkpoint("families.py", name, name) for name in RESTORED] + [smol(WIDE, "--wide")]
+    for folder in folders:
+        there, again = output(f"back/{folder.name}-there.gguf"), output(f"back/{folder.name}-again.gguf")
+        restored = OUT / "back" / folder.name
+        shutil.rmtree(restored, ignore_errors=True)
+        error = run(folder, "-t", "BF16", "-o", there) or run(there, "-t", "safetensors-bf16", "-o", restored)
+        error = error or run(restored, "-t", "BF16", "-o", again) or same(again, there)
+        report(f"back {folder.name}", error or (weights(restored) != weights(folder) and "other weights"))
+
+
+def weights(folder):
+    """Digest of every tensor of a checkpoint."""
+    tensors = {}
+    for path in folder.glob("*.safetensors"):
+        data = path.read_bytes()
+        start = 8 + int.from_bytes(data[:8], "little")
+        for name, row in json.loads(data[8:start]).items():
+            if name != "__metadata__":
+                begin, end = row["data_offsets"]
+                tensors[name] = (row["dtype"], tuple(row["shape"]), hashlib.sha256(data[start + begin:start + end]).hexdigest())
+    return tensors
 
 
 def quantizer():
@@ -300,7 +327,7 @@ def plan():
     report(f"plan 70b ({seconds:.1f} s)", error)
 
 
-CHECKS = (files, gguf, imatrix, families, quantizer, independence, names, text, memory, plan)
+CHECKS = (files, gguf, imatrix, families, back, quantizer, independence, names, text, memory, plan)
 
 
 def main():

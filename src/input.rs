@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use weightmill_formats::gguf::{self, PartName};
 use weightmill_formats::{Metadata, Source};
 
-use crate::arch::{self, Choices, IdentifyError};
+use crate::arch::{self, Choices, IdentifyError, RestoreError};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::model::{Model, ModelTensor, TensorData};
 use crate::publish::{self, Published};
@@ -34,14 +34,14 @@ pub enum InputError {
     GgufFolder { folder: PathBuf, file: PathBuf },
     #[error("{}: the key general.architecture is missing, so this is no model", path.display())]
     NoArchitecture { path: PathBuf },
-    #[error("{}: a GGUF file cannot be written as a checkpoint folder yet", path.display())]
-    NotRestorable { path: PathBuf },
     #[error(
         "{}: --pre {pre} is for checkpoints; a GGUF file has its own pre-tokenizer, which --override-kv \
          tokenizer.ggml.pre=str:{pre} replaces",
         path.display()
     )]
     PreOfGguf { path: PathBuf, pre: PreTokenizer },
+    #[error("{}: {error}", path.display())]
+    NotRestorable { path: PathBuf, error: RestoreError },
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
@@ -110,7 +110,8 @@ impl Input {
     pub fn publish(&self) -> Result<Published, InputError> {
         match &self.checkpoint {
             Some(checkpoint) => Ok(publish::of_checkpoint(checkpoint, &self.weights)?),
-            None => Err(InputError::NotRestorable { path: self.path.clone() }),
+            None => publish::of_gguf(&self.model, &self.weights)
+                .map_err(|error| InputError::NotRestorable { path: self.path.clone(), error }),
         }
     }
 

@@ -38,6 +38,11 @@ impl Config {
         Ok(settings.map(|settings| Self { path: checkpoint.path(SideFile::Config), settings }))
     }
 
+    /// Settings that are to become the config.json of `path`.
+    pub fn of(path: PathBuf, settings: Map<String, Json>) -> Self {
+        Self { path, settings }
+    }
+
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path

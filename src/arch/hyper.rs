@@ -64,6 +64,27 @@ const HEAD_DIM: &[Row] =
 
 const LAYERS: &[&str] = &["n_layers", "num_hidden_layers", "n_layer", "num_layers"];
 
+/// What transformers calls most of the settings above.
+const USUAL: &[&str] = &[
+    "num_hidden_layers",
+    "max_position_embeddings",
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "rms_norm_eps",
+    "layer_norm_eps",
+    "num_local_experts",
+    "num_experts_per_tok",
+];
+
+/// GGUF keys, less the prefix, with the usual name of the setting that they come from.
+pub fn restored_keys() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let rows = SHAPE.iter().chain(AFTER_ROPE).chain(HEAD_DIM);
+    rows.filter_map(|(name, keys, _)| Some((*name, *keys.iter().find(|key| USUAL.contains(key))?)))
+}
+
 /// Number of layers.
 ///
 /// # Errors

@@ -10,13 +10,13 @@ mod error;
 mod experts;
 mod gpt_oss;
 mod hyper;
-#[cfg(test)]
 mod invert;
 mod llama;
 mod llama4;
 mod mixtral;
 mod qwen;
 mod qwen3_next;
+mod restore;
 mod rope;
 mod rule;
 mod starcoder;
@@ -35,6 +35,8 @@ use rule::Rule;
 
 pub use config::ConfigError;
 pub use error::{IdentifyError, Listing};
+pub use invert::InvertError;
+pub use restore::{RestoreError, Restored, restore, to_json};
 
 /// Version of the block formats that `general.quantization_version` states, GGML_QNT_VERSION in ggml.h.
 const QUANTIZATION_VERSION: u32 = 2;

@@ -8,7 +8,7 @@
 mod authorship;
 mod front_matter;
 mod name;
-mod sampling;
+pub(crate) mod sampling;
 mod size;
 
 use std::fs::File;

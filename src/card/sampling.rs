@@ -46,3 +46,10 @@ pub(super) fn describe(config: Option<&Value>, metadata: &mut Metadata, notes: &
         }
     }
 }
+
+/// The settings of generation_config.json that became `general.sampling.*`, under the names that transformers has.
+pub(crate) fn restore(metadata: &Metadata) -> impl Iterator<Item = (&'static str, &weightmill_formats::Value)> {
+    SETTINGS
+        .into_iter()
+        .filter_map(|(names, key, _)| Some((*names.last()?, metadata.get(&format!("general.sampling.{key}"))?)))
+}

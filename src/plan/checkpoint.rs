@@ -11,7 +11,7 @@ use super::output::{Stored, check_codecs, planned};
 use super::{Input, OutputPlan, Part, PlanError, PlannedTensor};
 use crate::model::ModelTensor;
 use crate::options::{Request, Split};
-use crate::publish::{CheckpointType, Published};
+use crate::publish::{CheckpointType, Published, pretty};
 use crate::target::Target;
 
 /// Bytes of a shard, if nothing else is said: what Hugging Face's libraries take.
@@ -131,12 +131,6 @@ fn index(tensors: &[PlannedTensor], shards: usize) -> Vec<u8> {
     let map: BTreeMap<&str, String> =
         tensors.iter().map(|tensor| (tensor.name.as_str(), shard_name(tensor.part, shards))).collect();
     pretty(&json!({"metadata": {"total_size": total}, "weight_map": map}))
-}
-
-fn pretty(json: &Json) -> Vec<u8> {
-    let mut text = format!("{json:#}").into_bytes();
-    text.push(b'\n');
-    text
 }
 
 /// Options that speak of GGUF files only.

@@ -3,13 +3,16 @@
 //! From a checkpoint the weights keep their names; quantized ones are decoded, and the files beside them are carried
 //! over. From a GGUF file names, row orders, config.json and the tokenizer are restored.
 
+mod card;
 mod folder;
+mod gguf;
 
 use weightmill_kernels::Dtype;
 
 use crate::model::ModelTensor;
 
 pub use folder::of_checkpoint;
+pub use gguf::of_gguf;
 
 /// One kind of checkpoint that can be written.
 #[derive(Debug)]
@@ -45,6 +48,11 @@ pub static CHECKPOINT_TYPES: &[CheckpointType] = &[
         config_name: "float32",
     },
 ];
+
+/// JSON as Hugging Face's libraries write it: indented, with a line end.
+pub(crate) fn pretty(json: &serde_json::Value) -> Vec<u8> {
+    format!("{json:#}\n").into_bytes()
+}
 
 /// A model as a checkpoint, not yet as bytes.
 #[derive(Clone, Debug, Default)]

@@ -13,6 +13,7 @@ mod llama;
 mod llama_json;
 mod phi3;
 mod pre;
+mod restore;
 mod sentencepiece;
 mod special;
 
@@ -20,6 +21,8 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value as Json};
 use weightmill_formats::Metadata;
+
+pub use restore::{RestoreError, restore};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, SideFile};
 use json::TokenizerJson;

@@ -10,26 +10,65 @@ use super::{Files, TokenTable, TokenType, TokenizerError, looks_special};
 use crate::checkpoint::SideFile;
 
 /// Score of ids that no file gives a token.
-const UNUSED_SCORE: f32 = -10000.0;
+pub const UNUSED_SCORE: f32 = -10000.0;
 /// Score of tokens that files beside the model add.
-const ADDED_SCORE: f32 = -1000.0;
+pub const ADDED_SCORE: f32 = -1000.0;
 
-/// `ModelProto` of sentencepiece_model.proto, as far as GGUF needs it.
+/// `ModelProto` of sentencepiece_model.proto, as far as GGUF needs it or can restore it.
 #[derive(Message)]
-struct ModelProto {
+pub struct ModelProto {
     #[prost(message, repeated, tag = "1")]
-    pieces: Vec<Piece>,
+    pub pieces: Vec<Piece>,
+    #[prost(message, optional, tag = "2")]
+    pub trainer: Option<TrainerSpec>,
+    #[prost(message, optional, tag = "3")]
+    pub normalizer: Option<NormalizerSpec>,
+}
+
+/// `TrainerSpec`: of what kind the model is, and its special tokens.
+#[derive(Message)]
+pub struct TrainerSpec {
+    #[prost(int32, optional, tag = "3")]
+    pub kind: Option<i32>,
+    #[prost(bool, optional, tag = "35")]
+    pub byte_fallback: Option<bool>,
+    #[prost(int32, optional, tag = "40")]
+    pub unknown: Option<i32>,
+    #[prost(int32, optional, tag = "41")]
+    pub begin: Option<i32>,
+    #[prost(int32, optional, tag = "42")]
+    pub end: Option<i32>,
+    #[prost(int32, optional, tag = "43")]
+    pub padding: Option<i32>,
+}
+
+impl TrainerSpec {
+    /// `ModelType` of byte pair encoding.
+    pub const BPE: i32 = 2;
+}
+
+/// `NormalizerSpec`: what is done with spaces.
+#[derive(Message)]
+pub struct NormalizerSpec {
+    #[prost(string, optional, tag = "1")]
+    pub name: Option<String>,
+    #[prost(bool, optional, tag = "3")]
+    pub add_dummy_prefix: Option<bool>,
+    #[prost(bool, optional, tag = "4")]
+    pub remove_extra_whitespaces: Option<bool>,
+    #[prost(bool, optional, tag = "5")]
+    pub escape_whitespaces: Option<bool>,
 }
 
 /// `ModelProto.SentencePiece`.
 #[derive(Message)]
-struct Piece {
+pub struct Piece {
     #[prost(string, optional, tag = "1")]
-    piece: Option<String>,
+    pub piece: Option<String>,
     #[prost(float, optional, tag = "2")]
-    score: Option<f32>,
+    pub score: Option<f32>,
     #[prost(int32, optional, tag = "3")]
-    kind: Option<i32>,
+    pub kind: Option<i32>,
 }
 
 /// Appends tokens, scores, types and special tokens; the table has `rows` entries.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{folder, names, quantize, sha256, stderr};
+use crate::support::{Tiny, folder, names, quantize, sha256, stderr};
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny-llama");
 
@@ -67,4 +67,51 @@ fn options_of_gguf_files_are_not_ignored_silently() {
     for option in ["--pure", "--override-kv"] {
         assert!(stderr(&output).contains(&format!("{option} has no effect")), "{}", stderr(&output));
     }
+}
+
+#[test]
+fn a_checkpoint_comes_back_from_gguf_as_it_was() {
+    let dir = folder();
+    let run = |arguments: &[&str]| quantize().current_dir(&dir).args(arguments).assert().success();
+    run(&[FIXTURE, "-t", "BF16", "-o", "there.gguf"]);
+    run(&["there.gguf", "-t", "safetensors-bf16", "-o", "tiny-llama"]);
+    let restored = dir.path().join("tiny-llama");
+    let weights = |folder: &Path| weightmill_formats::open(&folder.join("model.safetensors")).unwrap();
+    let (original, restored) = (weights(Path::new(FIXTURE)), weights(&restored));
+    assert_eq!(original.tensors().len(), restored.tensors().len());
+    for tensor in original.tensors() {
+        let other = restored.tensors().iter().find(|other| other.name == tensor.name).expect("the same names");
+        assert_eq!((&tensor.shape, tensor.dtype), (&other.shape, other.dtype), "{}", tensor.name);
+        assert!(original.view(tensor) == restored.view(other), "{}", tensor.name);
+    }
+    // Configuration and tokenizer say the same: the GGUF file made of them is the same, to the byte.
+    run(&["tiny-llama", "-t", "BF16", "-o", "again.gguf"]);
+    assert_eq!(sha256(&dir.path().join("again.gguf")), sha256(&dir.path().join("there.gguf")));
+}
+
+#[test]
+fn quantized_weights_are_decoded_and_said_to_be() {
+    let dir = folder();
+    let run = |arguments: &[&str]| quantize().current_dir(&dir).args(arguments).output().unwrap();
+    assert!(run(&[FIXTURE, "--q4k", "-o", "small.gguf"]).status.success());
+    let output = run(&["small.gguf", "-t", "safetensors-f16", "-o", "restored"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("decoded from quantized blocks"), "{}", stderr(&output));
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs::read(dir.path().join("restored/config.json")).unwrap()).unwrap();
+    assert_eq!(config["dtype"], "float16");
+}
+
+#[test]
+fn gguf_files_that_cannot_be_restored_leave_nothing() {
+    let dir = folder();
+    let input = Tiny::new().declare("general.architecture", "mamba").write(&dir.path().join("tiny.gguf"));
+    let output = quantize().current_dir(&dir).arg(&input).args(["-t", "safetensors-bf16"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("\"mamba\""), "{}", stderr(&output));
+    // The metadata of this one names no hidden size.
+    let input = Tiny::new().write(&dir.path().join("tiny.gguf"));
+    let output = quantize().current_dir(&dir).arg(&input).args(["-t", "safetensors-bf16"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(names(dir.path()), ["tiny.gguf"]);
 }

@@ -12,7 +12,7 @@ mod known;
 use std::fmt;
 use std::str::FromStr;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::json::TokenizerJson;
 use crate::options::OptionError;
@@ -116,6 +116,44 @@ pub fn identify(tokenizer: &TokenizerJson, config: &Json) -> Result<PreTokenizer
     Err(Unknown { structure: format!("{found}; merges {merges}"), nearest })
 }
 
+/// What a name stands for in a tokenizer.json.
+pub struct Structure {
+    pub pre_tokenizer: Json,
+    /// Whole words that are tokens skip the merges.
+    pub ignore_merges: bool,
+}
+
+/// The structure of the first family that has the name `name`: what [`identify`] finds it by.
+pub fn restore(name: &str) -> Option<Structure> {
+    let row = KNOWN.iter().find(|row| row.name == name)?;
+    let steps: Option<Vec<Json>> = row.steps.iter().copied().map(restore_step).collect();
+    let pre_tokenizer = match steps?.as_slice() {
+        [step] => step.clone(),
+        steps => json!({"type": "Sequence", "pretokenizers": steps}),
+    };
+    Some(Structure { pre_tokenizer, ignore_merges: row.merges == Merges::Skip })
+}
+
+/// The reverse of [`pre_tokenizer_steps`].
+fn restore_step(step: &str) -> Option<Json> {
+    let split = |pattern: Json| json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false});
+    let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
+    Some(match step {
+        DIGITS => json!({"type": "Digits", "individual_digits": true}),
+        DIGIT_RUNS => json!({"type": "Digits", "individual_digits": false}),
+        PUNCTUATION_RUNS => json!({"type": "Punctuation", "behavior": "Contiguous"}),
+        GPT_2_BYTES => bytes(true),
+        BYTES => bytes(false),
+        _ => match (step.strip_prefix("split at "), step.strip_prefix("split ")) {
+            (Some(pattern), _) => split(serde_json::from_str(pattern).ok()?),
+            (None, Some(regex)) => split(json!({"Regex": regex})),
+            (None, None) => serde_json::from_str(step).ok()?,
+        },
+    })
+}
+
+const PUNCTUATION_RUNS: &str = "punctuation runs";
+
 const NFC: &str = "normalize NFC";
 
 fn normalizer_steps(normalizer: &Json, steps: &mut Vec<String>) {
@@ -149,7 +187,7 @@ fn pre_tokenizer_steps(pre_tokenizer: &Json, steps: &mut Vec<String>) {
         Some("Digits") => {
             steps.push(if flag("individual_digits", false) { DIGITS } else { DIGIT_RUNS }.to_owned());
         }
-        Some("Punctuation") if behavior == "Contiguous" => steps.push("punctuation runs".to_owned()),
+        Some("Punctuation") if behavior == "Contiguous" => steps.push(PUNCTUATION_RUNS.to_owned()),
         Some("ByteLevel") if !flag("add_prefix_space", true) => {
             steps.push(if flag("use_regex", true) { GPT_2_BYTES } else { BYTES }.to_owned());
         }
@@ -195,6 +233,17 @@ mod tests {
         assert!(NAMES.is_sorted());
         for row in KNOWN {
             assert!(NAMES.contains(&row.name), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn every_structure_can_be_restored() {
+        for row in KNOWN.iter().filter(|row| !row.steps.iter().any(|step| step.starts_with("normalize"))) {
+            let first = KNOWN.iter().find(|first| first.name == row.name).unwrap();
+            let restored = restore(row.name).unwrap_or_else(|| panic!("{}", row.name));
+            let mut steps = Vec::new();
+            pre_tokenizer_steps(&restored.pre_tokenizer, &mut steps);
+            assert_eq!(steps, first.steps, "{}", row.name);
         }
     }
 
