@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use weightmill_formats::{FORMATS, Pickles};
 
 /// Most bytes of a configuration file. Published ones have a few kilobytes; those with quantization settings per
 /// layer reach a few hundred.
@@ -35,13 +36,14 @@ pub enum CheckpointError {
     #[error("{}: no weights: neither model.safetensors.index.json nor a *.safetensors file is there", folder.display())]
     NoWeights { folder: PathBuf },
     #[error(
-        "{}: only PyTorch pickles such as {file}; a pickle can run code when it is opened, so it is not read: \
-         convert it to safetensors first",
+        "{}: only PyTorch pickles such as {file}; Python runs the code in a pickle when it opens one, so it is not read: \
+         look for the model's safetensors files, or add --allow-pickle: tensors are then rebuilt without running \
+         anything in it",
         folder.display()
     )]
     OnlyPickles { folder: PathBuf, file: String },
     #[error(
-        "{}: several files of weights and no model.safetensors.index.json that says how they belong together: {}; \
+        "{}: several files of weights and no index that says how they belong together: {}; \
          name the one to read",
         folder.display(),
         files.join(", ")
@@ -103,9 +105,18 @@ impl Checkpoint {
     /// # Errors
     /// When the path cannot be read, or when a folder does not have exactly one candidate for the weights.
     pub fn beside(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        Self::beside_as(path, Pickles::Refuse)
+    }
+
+    /// The checkpoint at `path`, as [`Self::beside`] finds it; where a folder has no safetensors files, PyTorch's, if they
+    /// are allowed.
+    ///
+    /// # Errors
+    /// As for [`Self::beside`].
+    pub fn beside_as(path: impl AsRef<Path>, pickles: Pickles) -> Result<Self, CheckpointError> {
         let path = path.as_ref();
         if path.metadata().map_err(|error| io_error(path, error))?.is_dir() {
-            return Ok(Self { folder: path.to_owned(), weights: find_weights(path)? });
+            return Ok(Self { folder: path.to_owned(), weights: find_weights(path, pickles)? });
         }
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
@@ -119,7 +130,8 @@ impl Checkpoint {
         &self.folder
     }
 
-    /// The file to open as a source of tensors: a `*.safetensors` or a `*.safetensors.index.json`.
+    /// The file to open as a source of tensors: a `*.safetensors`, a pickle such as `pytorch_model.bin`, or an index of such
+    /// files.
     pub fn weights(&self) -> &Path {
         &self.weights
     }
@@ -211,13 +223,14 @@ impl Checkpoint {
     }
 }
 
-/// Index of shards first, then the usual name, then the only candidate.
-fn find_weights(folder: &Path) -> Result<PathBuf, CheckpointError> {
-    for name in ["model.safetensors.index.json", "model.safetensors"] {
-        let path = folder.join(name);
-        if path.exists() {
-            return Ok(path);
-        }
+/// Files that training leaves beside the weights, by the beginnings of their names.
+const TRAINING_STATE: [&str; 5] = ["training_args.", "optimizer.", "scheduler.", "scaler.", "rng_state"];
+
+/// Index of shards first, then the usual name, then the only candidate; pickles only where there is nothing else.
+fn find_weights(folder: &Path, pickles: Pickles) -> Result<PathBuf, CheckpointError> {
+    let usual = |names: [&str; 2]| names.map(|name| folder.join(name)).into_iter().find(|path| path.exists());
+    if let Some(path) = usual(["model.safetensors.index.json", "model.safetensors"]) {
+        return Ok(path);
     }
     let names = names_in(folder)?;
     let mut files: Vec<&String> = names.iter().filter(|name| name.ends_with(".safetensors")).collect();
@@ -225,12 +238,18 @@ fn find_weights(folder: &Path) -> Result<PathBuf, CheckpointError> {
     if files.iter().any(|name| !name.starts_with("consolidated")) {
         files.retain(|name| !name.starts_with("consolidated"));
     }
+    if files.is_empty() {
+        files = names.iter().filter(|name| is_pickle(name)).collect();
+        if let (Some(file), Pickles::Refuse) = (files.first(), pickles) {
+            return Err(CheckpointError::OnlyPickles { folder: folder.to_owned(), file: file.to_string() });
+        }
+        if let Some(path) = usual(["pytorch_model.bin.index.json", "pytorch_model.bin"]) {
+            return Ok(path);
+        }
+    }
     match files.as_slice() {
         [file] => Ok(folder.join(file)),
-        [] => Err(match names.into_iter().find(|name| is_pickle(name)) {
-            Some(file) => CheckpointError::OnlyPickles { folder: folder.to_owned(), file },
-            None => CheckpointError::NoWeights { folder: folder.to_owned() },
-        }),
+        [] => Err(CheckpointError::NoWeights { folder: folder.to_owned() }),
         _ => Err(CheckpointError::SeveralWeights {
             folder: folder.to_owned(),
             files: files.into_iter().cloned().collect(),
@@ -239,7 +258,9 @@ fn find_weights(folder: &Path) -> Result<PathBuf, CheckpointError> {
 }
 
 fn is_pickle(name: &str) -> bool {
-    [".bin", ".pt", ".pth", ".ckpt"].iter().any(|suffix| name.ends_with(suffix))
+    let formats = FORMATS.iter().filter(|format| format.pickle);
+    formats.flat_map(|format| format.suffixes).any(|suffix| name.ends_with(suffix))
+        && !TRAINING_STATE.iter().any(|beginning| name.starts_with(beginning))
 }
 
 /// Names in a folder that are UTF-8, in byte order.

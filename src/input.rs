@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use weightmill_formats::gguf::{self, PartName};
-use weightmill_formats::{Metadata, Source};
+use weightmill_formats::{FORMATS, Metadata, Pickles, Source};
 
 use crate::arch::{self, Choices, IdentifyError, RestoreError};
 use crate::checkpoint::{Checkpoint, CheckpointError};
@@ -59,25 +59,26 @@ pub struct Found {
 }
 
 /// Opens the files at `path`: a `*.safetensors`, a `*.safetensors.index.json`, a checkpoint folder, or a `*.gguf`, of a
-/// split one any part.
+/// split one any part; and, if that is allowed, a `*.bin`, `*.pt` or `*.bin.index.json` of PyTorch.
 ///
 /// # Errors
 /// If there is nothing, nothing that can be read, or if a file has a defect.
-pub fn find(path: &Path) -> Result<Found, InputError> {
+pub fn find(path: &Path, pickles: Pickles) -> Result<Found, InputError> {
     match path.metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(InputError::Missing { path: path.to_owned() });
         }
         Ok(metadata) if metadata.is_dir() => {
-            let checkpoint = Checkpoint::beside(path).map_err(|error| match (error, first_gguf(path)) {
+            let checkpoint = Checkpoint::beside_as(path, pickles).map_err(|error| match (error, first_gguf(path)) {
                 (CheckpointError::NoWeights { folder }, Some(file)) => InputError::GgufFolder { folder, file },
                 (error, _) => error.into(),
             })?;
-            return Ok(Found { source: weightmill_formats::open(checkpoint.weights())?, checkpoint: Some(checkpoint) });
+            let source = weightmill_formats::open_as(checkpoint.weights(), pickles)?;
+            return Ok(Found { source, checkpoint: Some(checkpoint) });
         }
         _ => {}
     }
-    let source = weightmill_formats::open(path)?;
+    let source = weightmill_formats::open_as(path, pickles)?;
     let checkpoint = if source.format() == "gguf" { None } else { Some(Checkpoint::beside(path)?) };
     Ok(Found { source, checkpoint })
 }
@@ -87,8 +88,8 @@ impl Input {
     ///
     /// # Errors
     /// As [`find`], and if the files are no model that this program knows, or leave no choice where one is made.
-    pub fn open(path: &Path, choices: &Choices) -> Result<Input, InputError> {
-        let Found { source, checkpoint } = find(path)?;
+    pub fn open(path: &Path, pickles: Pickles, choices: &Choices) -> Result<Input, InputError> {
+        let Found { source, checkpoint } = find(path, pickles)?;
         let (weights, model) = match &checkpoint {
             Some(checkpoint) => arch::identify(checkpoint, source, choices)?,
             None => {
@@ -127,7 +128,8 @@ impl Input {
             let stem = PartName::of(path).map_or_else(|| name.trim_end_matches(".gguf").to_owned(), |part| part.stem);
             return without_type(&stem).to_owned();
         }
-        match name.strip_suffix(".safetensors") {
+        let suffixes = FORMATS.iter().flat_map(|format| format.suffixes).filter(|suffix| !suffix.ends_with(".json"));
+        match suffixes.into_iter().find_map(|suffix| name.strip_suffix(suffix)) {
             Some(stem) => stem.to_owned(),
             // An index stands for the whole folder.
             None => own_name(path.parent().unwrap_or(Path::new(""))),

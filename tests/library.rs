@@ -11,7 +11,7 @@ use weightmill::options::{Output, Request};
 use weightmill::pipeline::{Control, Error, Progress, Run, Settings};
 use weightmill::plan;
 use weightmill::target::Target;
-use weightmill_formats::Importance;
+use weightmill_formats::{Importance, Pickles};
 use weightmill_kernels::Level;
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny-llama");
@@ -22,7 +22,7 @@ fn run(folder: &Path, control: Control<'_>) -> Result<(), Error> {
 }
 
 fn run_on(checkpoint: &Path, folder: &Path, control: Control<'_>) -> Result<(), Error> {
-    let input = Input::open(checkpoint, &Choices::default()).unwrap();
+    let input = Input::open(checkpoint, Pickles::Refuse, &Choices::default()).unwrap();
     let output = |name: &str| Output { target: Target::find(name).unwrap(), path: folder.join(name) };
     let request = Request { outputs: vec![output("Q4_K_M"), output("Q8_0")], ..Request::default() };
     let weights = &input.weights;

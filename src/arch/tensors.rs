@@ -98,13 +98,17 @@ pub fn map(
     Ok(Mapped { tensors, dtype, notes })
 }
 
-/// Weights by file, and in each by name.
+/// Weights by file, and in each by name; those of a pickle in its own order.
 fn reading_order(weights: &Weights) -> Vec<usize> {
     let files = weights.source().files();
     let name_of = |file: usize| files.get(file).and_then(|path| path.file_name());
     let list = weights.list();
+    let by_name = weights.source().format() != "pickle";
     let mut order: Vec<usize> = (0..list.len()).collect();
-    order.sort_by_key(|index| (name_of(weights.main_tensor(&list[*index]).file), list[*index].name.as_bytes()));
+    order.sort_by_key(|index| {
+        let name = if by_name { list[*index].name.as_bytes() } else { b"" };
+        (name_of(weights.main_tensor(&list[*index]).file), name)
+    });
     order
 }
 

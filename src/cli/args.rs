@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use weightmill_formats::Pickles;
 use weightmill_kernels::Dtype;
 
 use super::types::Types;
@@ -61,6 +62,9 @@ pub(super) struct InspectArgs {
     /// Print one JSON document instead
     #[arg(long)]
     pub json: bool,
+    /// Open PyTorch's own files too, without running anything in them
+    #[arg(long)]
+    pub allow_pickle: bool,
 }
 
 #[derive(Args, Debug)]
@@ -68,6 +72,10 @@ pub(super) struct QuantizeArgs {
     /// A *.safetensors file, a *.safetensors.index.json, a checkpoint folder, or a *.gguf (of a split one, any part)
     #[arg(required = true)]
     pub input: Option<PathBuf>,
+
+    /// Open PyTorch's own files too (*.bin, *.pt, *.pth); tensors are rebuilt without running anything in them
+    #[arg(long, help_heading = "Input")]
+    pub allow_pickle: bool,
 
     #[command(flatten)]
     pub types: Types,
@@ -161,6 +169,11 @@ pub(super) struct QuantizeArgs {
     /// List every tensor before the run
     #[arg(short, long, help_heading = "Run")]
     pub verbose: bool,
+}
+
+/// What `--allow-pickle` stands for.
+pub(super) fn pickles(allow: bool) -> Pickles {
+    if allow { Pickles::Allow } else { Pickles::Refuse }
 }
 
 /// `--fallback`.

@@ -9,14 +9,14 @@ use serde_json::{Value as Json, json};
 use weightmill::input;
 use weightmill_formats::{Array, Source, TensorInfo, Value};
 
-use super::args::InspectArgs;
+use super::args::{InspectArgs, pickles};
 
 /// Elements of an array and characters of a text that are shown.
 const SHOWN_ELEMENTS: usize = 6;
 const SHOWN_CHARACTERS: usize = 80;
 
 pub(super) fn run(args: &InspectArgs) -> Result<()> {
-    let source = input::find(&args.file)?.source;
+    let source = input::find(&args.file, pickles(args.allow_pickle))?.source;
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {
         serde_json::to_writer_pretty(&mut out, &document(source.as_ref())).map_err(io::Error::from)?;

@@ -12,7 +12,7 @@ use weightmill::plan::{self, ImportanceSummary, Plan, Table};
 use weightmill_formats::{Importance, imatrix};
 use weightmill_kernels::Level;
 
-use super::args::QuantizeArgs;
+use super::args::{QuantizeArgs, pickles};
 use super::message::say;
 use super::progress::Display;
 use super::{destination, request, signals};
@@ -25,7 +25,8 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         level: Level::from_env()?,
         force: args.force,
     };
-    let input = Input::open(args.input.as_deref().expect("clap requires it"), &request::choices(args)?)?;
+    let path = args.input.as_deref().expect("clap requires it");
+    let input = Input::open(path, pickles(args.allow_pickle), &request::choices(args)?)?;
     let paths = destination::paths(&input.name(), targets, args.output.as_deref())?;
     let request = request::request(args, paths)?;
     let (importance, summary) = match &args.imatrix {

@@ -7,6 +7,7 @@ mod inspect;
 #[cfg(unix)]
 mod interrupt;
 mod outputs;
+mod pickles;
 mod reproducible;
 mod support;
 mod tokenizer;

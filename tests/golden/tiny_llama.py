@@ -34,6 +34,21 @@ TextModel.get_vocab_base_pre = lambda self, tokenizer: "llama-bpe"
 convert_hf_to_gguf.main()
 """
 
+# The same checkpoint as torch saves it: in two files, the tensors in the reverse order of their names.
+PICKLE = """
+import json, sys, pathlib, shutil, torch, safetensors.torch
+source, folder = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+tensors = safetensors.torch.load_file(source / "model.safetensors")
+names = sorted(tensors, reverse=True)
+index = {}
+for shard, part in enumerate([names[:len(names) // 2], names[len(names) // 2:]], 1):
+    file = f"pytorch_model-{shard:05d}-of-00002.bin"
+    torch.save({name: tensors[name] for name in part}, folder / file)
+    index |= dict.fromkeys(part, file)
+(folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+"""
+
 
 def checkpoint(folder, *options):
     subprocess.run([sys.executable, FIXTURES / "make_tiny_llama.py", folder, *options], check=True)
@@ -122,6 +137,12 @@ def main():
         golden["gguf"] = {"-t " + name: digest(quantized(bf16, name)) for name in ("F32", "F16", "BF16")}
         golden["gguf"]["-t COPY"] = digest(quantized(bf16, "Q8_0", copy=True))
         golden["requantized"] = {"-t Q4_K_M --allow-requantize": digest(quantized(q8_0, "Q4_K_M"))}
+
+        pickle = tmp / "pickle" / "tiny-llama"
+        pickle.parent.mkdir()
+        subprocess.run([REFERENCE / "venv/bin/python", "-c", PICKLE, folder, pickle], check=True)
+        golden["pickle"] = {outtype: digest(convert(pickle, out, outtype.lower()).read_bytes()) for outtype in ("BF16", "F16", "F32")}
+        golden["pickle"]["Q4_K_M"] = digest(quantized(convert(pickle, tmp / "pickle.gguf", "bf16"), "Q4_K_M"))
 
         golden["tied"], golden["f16"], golden["f32"] = {}, {}, {}
         (tmp / "variants").mkdir()
