@@ -56,9 +56,6 @@ fn describe(config: &Config) -> Result<Description, ConfigError> {
     );
     rules
         .extend(mixture(experts, hidden, config.dimension("moe_intermediate_size")?).map(|rule| rule.on(with_experts)));
-    for vision in ["vision_model.", "multi_modal_projector."] {
-        rules.push(Rule::ignore(vision, "the part that sees images"));
-    }
 
     let head_dim = decoder.head_dim;
     let frequency_factors = Rope::read(config)?.frequency_factors(head_dim)?;
@@ -71,11 +68,9 @@ fn describe(config: &Config) -> Result<Description, ConfigError> {
     if has_full_attention_only(config, decoder.layers)? {
         hyper_parameters.push(("attention.sliding_window", 0_u32.into()));
     }
-    let rename = |from: &str, to: &str| (from.to_owned(), to.to_owned());
     Ok(Description {
         layers: decoder.layers,
         vocabulary_rows: decoder.vocabulary,
-        renames: vec![rename("language_model.", ""), rename("model.language_model.", "model.")],
         rules,
         computed: frequency_factors.map(|factors| ("rope_freqs.weight", factors)).into_iter().collect(),
         hyper_parameters,

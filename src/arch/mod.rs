@@ -8,12 +8,17 @@ mod decoder;
 mod deepseek;
 mod error;
 mod experts;
+mod gemma;
+mod glm;
 mod gpt_oss;
 mod hyper;
 mod invert;
 mod llama;
 mod llama4;
 mod mixtral;
+mod multimodal;
+mod olmo;
+mod phi3;
 mod qwen;
 mod qwen3_next;
 mod restore;
@@ -74,6 +79,14 @@ pub const ARCHITECTURES: &[Architecture] = &[
     gpt_oss::GPT_OSS,
     starcoder::STARCODER,
     starcoder::STARCODER2,
+    gemma::GEMMA,
+    gemma::GEMMA_2,
+    gemma::GEMMA_3,
+    phi3::PHI_3,
+    olmo::OLMO_2,
+    olmo::OLMO_3,
+    glm::GLM,
+    glm::GLM_4,
 ];
 
 /// What one config says about a model.
@@ -115,15 +128,19 @@ pub fn identify(
 ) -> Result<(Weights, Model), IdentifyError> {
     let Some(mut config) = Config::read(checkpoint)? else { return Err(missing(checkpoint)) };
     let as_stored = config.to_json();
+    config.lift_text();
     let architecture = find(&config)?;
     if let Some(quantization) = config.get("quantization_config") {
         let method = quantization["quant_method"].as_str().unwrap_or("of a kind that it does not name");
         return Err(IdentifyError::Quantized { path: config.path().to_owned(), method: method.to_owned() });
     }
-    config.lift_text();
     config.count_predicting_layers(source.tensors().iter().map(|tensor| tensor.name.as_str()));
     (architecture.complete)(&mut config)?;
-    let description = (architecture.describe)(&config)?;
+    let mut description = (architecture.describe)(&config)?;
+    if config.get("text_config").is_some() {
+        description.renames.extend(multimodal::renames());
+        description.rules.extend(multimodal::left_out());
+    }
 
     if description.vocabulary_rows > MAX_VOCABULARY {
         let problem = format!("{}, more than the {MAX_VOCABULARY} that are read", description.vocabulary_rows);

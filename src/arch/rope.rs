@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 use weightmill_formats::Metadata;
 
 use super::config::{Config, ConfigError};
@@ -12,6 +12,25 @@ const DEFAULT_THETA: f64 = 10_000.0;
 
 /// Most columns of a head; published models have up to 512.
 const MAX_HEAD_DIM: u32 = 1 << 16;
+
+/// Gives settings of both kinds of attention, with and without a sliding window, where a config has one set of them as
+/// configs before transformers 5 have: that one is for attention without a window. `theta` and `sliding_theta` are the
+/// bases where the settings have none.
+pub fn nest(config: &mut Config, theta: f64, sliding_theta: Json) {
+    let is_object = |key| config.get(key).is_none_or(Json::is_object);
+    if !is_object("rope_scaling") || !is_object("rope_parameters") {
+        // an error when they are read
+        return;
+    }
+    let theta = config.get("rope_theta").cloned().unwrap_or(theta.into());
+    let mut nested = object(config.take("rope_parameters"));
+    let mut full = object(nested.remove("full_attention"));
+    full.extend(object(config.take("rope_scaling")));
+    full.entry("rope_theta").or_insert(theta);
+    let mut sliding = object(nested.remove("sliding_attention"));
+    sliding.entry("rope_theta").or_insert(sliding_theta);
+    config.set("rope_parameters", json!({"full_attention": full, "sliding_attention": sliding}));
+}
 
 /// The rotary settings of a model: `rope_parameters` of transformers 5, or `rope_theta` and `rope_scaling` of older
 /// versions.
@@ -68,6 +87,52 @@ impl<'a> Rope<'a> {
             Some(Json::String(kind)) => Ok(kind),
             Some(other) => Err(self.error("rope_type", format!("{other}, where a name is expected"))),
         }
+    }
+
+    /// Base of the frequencies.
+    pub fn theta(&self) -> f64 {
+        self.theta
+    }
+
+    /// Columns of `columns` that are rotated; `default` is their share where the config has none.
+    ///
+    /// # Errors
+    /// When the share is no number from 0 to 1.
+    pub fn rotated(&self, columns: u32, default: f64) -> Result<u32, ConfigError> {
+        const KEY: &str = "partial_rotary_factor";
+        let share = match self.number(KEY)? {
+            Some(share) => share,
+            None => self.config.number(KEY)?.unwrap_or(default),
+        };
+        match (0.0..=1.0).contains(&share) {
+            true => Ok((share * f64::from(columns)) as u32),
+            false => Err(self.config.error(KEY, format!("{share}, where a number from 0 to 1 is expected"))),
+        }
+    }
+
+    /// Divisors of the frequencies of `rotated` columns in a long and in a short context, one per pair of columns;
+    /// `None` for models that do not scale that way.
+    ///
+    /// # Errors
+    /// When only one of them is there, or when they are not of that number.
+    pub fn long_and_short_factors(&self, rotated: u32) -> Result<Option<[Vec<f32>; 2]>, ConfigError> {
+        if self.get("long_factor").is_none() {
+            return Ok(None);
+        }
+        match self.kind()? {
+            "su" | "yarn" | "longrope" => {}
+            kind => return Err(self.error("rope_type", format!("{kind:?}, where \"longrope\" is expected"))),
+        }
+        let factors = |key: &str| {
+            let factors = self.get(key).and_then(Json::as_array).ok_or_else(|| self.error(key, "no list"))?;
+            if factors.len() as u64 != u64::from(rotated / 2) {
+                let problem = format!("{} factors for {rotated} columns, two of which share one", factors.len());
+                return Err(self.error(key, problem));
+            }
+            let number = |value| self.config.to_number(key, value).map(|factor| factor as f32);
+            factors.iter().map(number).collect::<Result<Vec<f32>, ConfigError>>()
+        };
+        Ok(Some([factors("long_factor")?, factors("short_factor")?]))
     }
 
     /// Appends the keys under `PREFIX.rope`. What has no counterpart in GGUF is noted.
@@ -185,7 +250,7 @@ impl<'a> Rope<'a> {
     /// A setting that is a number.
     ///
     /// # Errors
-    /// When it is something else.
+    /// When there is a value of another kind.
     pub fn number(&self, key: &str) -> Result<Option<f64>, ConfigError> {
         let number = self.get(key).map(|value| self.config.to_number(&format!("{}.{key}", self.key), value));
         number.transpose()
@@ -201,5 +266,12 @@ fn positive(config: &Config, value: &Json) -> Result<f64, ConfigError> {
     match config.to_number("rope_theta", value)? {
         theta if theta > 0.0 => Ok(theta),
         theta => Err(config.error("rope_theta", format!("{theta}, where a positive number is expected"))),
+    }
+}
+
+fn object(value: Option<Json>) -> Map<String, Json> {
+    match value {
+        Some(Json::Object(settings)) => settings,
+        _ => Map::new(),
     }
 }
