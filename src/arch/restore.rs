@@ -19,25 +19,90 @@ use crate::weights::Weights;
 struct Family {
     /// `general.architecture`.
     architecture: &'static str,
+    /// Which files of that architecture belong to the family.
+    when: fn(&Gguf<'_>) -> bool,
     /// Its name in `architectures` of config.json.
     config_name: &'static str,
     /// `model_type` of config.json.
     model_type: &'static str,
-    /// Sets what the common settings do not say.
+    /// GGUF keys, less the prefix, whose settings have a name of their own, or one that is not the usual.
+    keys: &'static [(&'static str, &'static str)],
+    /// Sets what no key says.
     own: fn(&Gguf<'_>, &mut Map<String, Json>),
 }
 
-/// All of them.
-const FAMILIES: &[Family] = &[Family {
-    architecture: "llama",
-    config_name: "LlamaForCausalLM",
-    model_type: "llama",
-    own: |gguf, settings| {
-        settings.insert("hidden_act".to_owned(), json!("silu"));
-        settings.insert("attention_bias".to_owned(), json!(gguf.has("blk.0.attn_output.bias")));
-        settings.insert("mlp_bias".to_owned(), json!(gguf.has("blk.0.ffn_up.bias")));
+/// What a row does not say.
+const USUAL: Family = Family {
+    architecture: "",
+    when: |_| true,
+    config_name: "",
+    model_type: "",
+    keys: &[],
+    own: |_, settings| set(settings, "hidden_act", json!("silu")),
+};
+
+/// All of them. The first row that fits decides.
+const FAMILIES: &[Family] = &[
+    Family {
+        architecture: "llama",
+        when: |gguf| gguf.has("blk.0.ffn_gate_exps.weight"),
+        config_name: "MixtralForCausalLM",
+        model_type: "mixtral",
+        ..USUAL
     },
-}];
+    Family {
+        architecture: "llama",
+        config_name: "LlamaForCausalLM",
+        model_type: "llama",
+        own: |gguf, settings| {
+            set(settings, "hidden_act", json!("silu"));
+            set(settings, "attention_bias", json!(gguf.has("blk.0.attn_output.bias")));
+            set(settings, "mlp_bias", json!(gguf.has("blk.0.ffn_up.bias")));
+        },
+        ..USUAL
+    },
+    Family { architecture: "qwen2", config_name: "Qwen2ForCausalLM", model_type: "qwen2", ..USUAL },
+    Family {
+        architecture: "qwen2moe",
+        config_name: "Qwen2MoeForCausalLM",
+        model_type: "qwen2_moe",
+        keys: &[
+            ("expert_count", "num_experts"),
+            ("expert_feed_forward_length", "moe_intermediate_size"),
+            ("expert_shared_feed_forward_length", "shared_expert_intermediate_size"),
+        ],
+        ..USUAL
+    },
+    Family { architecture: "qwen3", config_name: "Qwen3ForCausalLM", model_type: "qwen3", own: qwen3, ..USUAL },
+    Family {
+        architecture: "qwen3moe",
+        config_name: "Qwen3MoeForCausalLM",
+        model_type: "qwen3_moe",
+        keys: &[("expert_count", "num_experts"), ("expert_feed_forward_length", "moe_intermediate_size")],
+        own: qwen3,
+        ..USUAL
+    },
+    Family {
+        architecture: "starcoder2",
+        config_name: "Starcoder2ForCausalLM",
+        model_type: "starcoder2",
+        keys: &[("attention.layer_norm_epsilon", "norm_epsilon")],
+        own: |gguf, settings| {
+            set(settings, "hidden_act", json!("gelu_pytorch_tanh"));
+            set(settings, "use_bias", json!(gguf.has("blk.0.attn_output.bias")));
+        },
+        ..USUAL
+    },
+];
+
+fn qwen3(gguf: &Gguf<'_>, settings: &mut Map<String, Json>) {
+    set(settings, "hidden_act", json!("silu"));
+    set(settings, "attention_bias", json!(gguf.has("blk.0.attn_output.bias")));
+}
+
+fn set(settings: &mut Map<String, Json>, key: &str, value: Json) {
+    settings.insert(key.to_owned(), value);
+}
 
 /// Why a checkpoint cannot be restored.
 #[derive(Debug, thiserror::Error)]
@@ -81,14 +146,15 @@ struct Gguf<'a> {
 /// # Errors
 /// If the architecture is not one of those that can be restored, or if metadata and tensors contradict it.
 pub fn restore(model: &Model, weights: &Weights) -> Result<Restored, RestoreError> {
-    let found = FAMILIES.iter().find(|family| family.architecture == model.architecture);
-    let family = found.ok_or_else(|| RestoreError::Architecture {
-        architecture: model.architecture.clone(),
-        supported: FAMILIES.iter().map(|family| family.architecture).collect(),
+    let gguf = Gguf { prefix: &model.architecture, metadata: &model.metadata, weights };
+    let fits = |family: &&Family| family.architecture == model.architecture && (family.when)(&gguf);
+    let family = FAMILIES.iter().find(fits).ok_or_else(|| {
+        let mut supported: Vec<&str> = FAMILIES.iter().map(|family| family.architecture).collect();
+        supported.dedup();
+        RestoreError::Architecture { architecture: model.architecture.clone(), supported }
     })?;
     let row = ARCHITECTURES.iter().find(|row| row.config_names.contains(&family.config_name));
     let row = row.expect("every family has a row");
-    let gguf = Gguf { prefix: &model.architecture, metadata: &model.metadata, weights };
     let mut settings = gguf.settings(family)?;
     (family.own)(&gguf, &mut settings);
     if let Some(scaling) = gguf.llama3_scaling(&settings)? {
@@ -119,7 +185,9 @@ impl Gguf<'_> {
         let mut set = |key: &str, value: Json| drop(settings.insert(key.to_owned(), value));
         set("architectures", json!([family.config_name]));
         set("model_type", json!(family.model_type));
-        for (name, key) in hyper::restored_keys() {
+        let special = |name: &str| family.keys.iter().any(|(own, _)| *own == name);
+        let usual = hyper::restored_keys().filter(|(name, _)| !special(name));
+        for (name, key) in family.keys.iter().copied().chain(usual) {
             if let Some(value) = self.get(name) {
                 let wrong = || RestoreError::Key { key: format!("{}.{name}", self.prefix) };
                 set(key, to_json(value).ok_or_else(wrong)?);

@@ -256,8 +256,12 @@ impl Vocabulary<'_> {
         let added = self.added().filter(|(id, _)| *id >= first);
         let added = added.map(|(id, special)| (id.to_string(), Json::Object(self.added_token(id, special))));
         set("added_tokens_decoder", Json::Object(added.collect()));
-        for (key, name) in SPECIAL {
-            if let Some((_, token)) = self.special(key) {
+        let place = |key: &str| self.metadata.iter().position(|(found, _)| found == key);
+        for (index, (key, name)) in SPECIAL.iter().enumerate() {
+            // A role that stands behind a later one came from config.json, where it is restored too.
+            let stated =
+                SPECIAL[index + 1..].iter().all(|(later, _)| place(later).is_none_or(|at| Some(at) > place(key)));
+            if let Some((_, token)) = self.special(key).filter(|_| stated) {
                 set(name, json!(token));
             }
         }
