@@ -223,6 +223,22 @@ def independence():
         shutil.rmtree(several, ignore_errors=True)
 
 
+def schemes():
+    """Every quantized safetensors format of the fixtures decodes to its truth, and its exact blocks are exact to ggml."""
+    import ggml
+    import schemes as fixtures
+    dequantize = ggml.Ggml().dequantize
+    decode = TARGET / "release/examples/decode"
+    subprocess.run(["cargo", "build", "--release", "--quiet", "--example", "decode"], check=True)
+    for case in fixtures.cases(ORACLE / "schemes"):
+        folder = OUT / "case"
+        shutil.rmtree(folder, ignore_errors=True)
+        case.write(folder)
+        done = subprocess.run([decode, folder, folder / "decoded"], capture_output=True, text=True)
+        wrong = done.stderr.strip()[-500:] if done.returncode else case.check(fixtures.load(folder / "decoded"), dequantize)
+        report(f"schemes {case.label}", wrong)
+
+
 def general(path):
     """general.* of a GGUF after general.type, without what is not derived from card, name and size."""
     from gguf import GGUFReader
@@ -329,7 +345,7 @@ def plan():
     report(f"plan 70b ({seconds:.1f} s)", error)
 
 
-CHECKS = (files, gguf, imatrix, families, back, quantizer, independence, names, text, memory, plan)
+CHECKS = (files, gguf, imatrix, families, back, quantizer, schemes, independence, names, text, memory, plan)
 
 
 def main():

@@ -13,6 +13,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod publish;
 pub mod recipe;
+pub mod scheme;
 pub mod target;
 pub mod tokenizer;
 pub mod view;

@@ -1,0 +1,36 @@
+//! 8-bit floats with scales: one for the whole tensor, per row, per block (DeepSeek), or per 32 columns (MXFP8).
+//!
+//! DeepSeek, compressed-tensors, ModelOpt and FBGEMM name the scale differently and mean the same: a factor, also where
+//! it is called `weight_scale_inv`. The sizes of blocks follow from the shapes and from config.json.
+
+use weightmill_kernels::Dtype;
+
+use super::codes::{Codes, Packing};
+use super::coding::Coding;
+use super::error::SchemeError;
+use super::grouped::Grouped;
+use super::module::{Found, Module};
+use super::numbers::Grid;
+
+/// Endings of the scale's name, after that of the codes or instead of `weight`; the latter are DeepSeek V4's and Mistral's.
+pub(super) const SCALES: &[&str] = &["_scale_inv", "_scale", "scale", "qscale_weight"];
+
+/// Finds a weight with the scale that lies beside it.
+pub(super) fn find(module: &mut Module<'_, '_>) -> Result<Option<Found>, SchemeError> {
+    let main = module.main;
+    let size = main.stack()?;
+    let mut scale = None;
+    for name in SCALES {
+        let Some(part) = module.take(name)? else { continue };
+        if scale.replace(part).is_some() {
+            return Err(part.value("is a second scale of the same weight"));
+        }
+    }
+    let Some(scale) = scale else { return Ok(None) };
+    let numbers = if scale.info.dtype == Dtype::U8 { scale.exponents()? } else { scale.numbers()? };
+    let grid = Grid::fit(&main.dims(), &scale.dims(), &module.settings.blocks())
+        .ok_or_else(|| scale.shape(format!("one per matrix, row or block of {:?}", main.info.shape)))?;
+    let name = format!("{} {}", main.info.dtype, grid.extent(size[1]));
+    let codes = Codes::along(main.index, Packing::Dense(8), size, size[1]);
+    module.found(&main.dims(), Grouped::scaled(name, codes, Coding::Byte(main.info.dtype), numbers, grid))
+}

@@ -1,0 +1,6 @@
+//! Quantized safetensors checkpoints, decoded by the public API.
+
+mod defects;
+mod golden;
+mod memory;
+mod rectangles;
