@@ -31,12 +31,20 @@ impl Memory {
         self
     }
 
-    /// Removes a tensor.
-    pub fn without(mut self, name: &str) -> Self {
-        let before = self.tensors.len();
-        self.tensors.retain(|tensor| tensor.name != name);
-        assert_eq!(self.tensors.len() + 1, before, "{name} is there once");
-        self
+    /// Adds a tensor whose bytes are all the same.
+    pub fn filled(self, name: &str, dtype: Dtype, shape: &[u64], byte: u8) -> Self {
+        let bytes = dtype.byte_size(shape.iter().product()).expect("whole blocks");
+        self.with(name, dtype, shape, &vec![byte; bytes as usize])
+    }
+
+    /// The source with these tensors instead of its own.
+    pub fn changed(&self, change: impl FnOnce(Vec<(TensorInfo, Vec<u8>)>) -> Vec<(TensorInfo, Vec<u8>)>) -> Self {
+        let own = self.tensors.iter().map(|tensor| (tensor.clone(), self.view(tensor).to_vec())).collect();
+        let mut source = Memory::default();
+        for (tensor, bytes) in change(own) {
+            source = source.with(&tensor.name, tensor.dtype, &tensor.shape, &bytes);
+        }
+        source
     }
 }
 
