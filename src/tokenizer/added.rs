@@ -52,20 +52,31 @@ impl Assembled {
     }
 }
 
-/// Assembles the vocabulary of `tokenizer`. No id may reach `rows`.
-pub fn assemble(files: &Files, tokenizer: &TokenizerJson, rows: u32) -> Result<Assembled, TokenizerError> {
+/// Assembles the vocabulary of `tokenizer`, which was read from `file`. No id may reach `rows`.
+pub fn assemble(
+    files: &Files,
+    tokenizer: &TokenizerJson,
+    file: SideFile,
+    rows: u32,
+    notes: &mut Vec<String>,
+) -> Result<Assembled, TokenizerError> {
     let base = tokenizer.model.vocab.0.len();
     let mut builder = Builder {
         files,
+        file,
         rows,
         tokens: Vec::new(),
         ids: HashMap::with_capacity(base),
         next_added: u32::try_from(base).unwrap_or(u32::MAX),
+        renumbered: None,
     };
     for (text, id) in &tokenizer.model.vocab.0 {
         builder.insert(text, *id, None)?;
     }
     for token in tokenizer.added_tokens.iter().flatten() {
+        if token.id.is_none() {
+            return Err(files.invalid(file, format!("the added token {:?} has no id", token.content)));
+        }
         builder.add(token.clone())?;
     }
     let mut config = files.tokenizer_config.clone().unwrap_or_default();
@@ -82,21 +93,24 @@ pub fn assemble(files: &Files, tokenizer: &TokenizerJson, rows: u32) -> Result<A
             builder.add(token)?;
         }
     }
+    notes.extend(builder.renumbered.map(|note| format!("{}: {note}", files.checkpoint.path(file).display())));
     Ok(Assembled { tokens: builder.tokens, base, named_special })
 }
 
 struct Builder<'a> {
     files: &'a Files<'a>,
+    file: SideFile,
     rows: u32,
     tokens: Vec<Option<Token>>,
     ids: HashMap<String, u32>,
     /// Id of the next added token that the model does not have.
     next_added: u32,
+    renumbered: Option<String>,
 }
 
 impl Builder<'_> {
     fn insert(&mut self, text: &str, id: u32, added: Option<AddedToken>) -> Result<(), TokenizerError> {
-        let invalid = |problem: String| Err(self.files.invalid(SideFile::TokenizerJson, problem));
+        let invalid = |problem: String| Err(self.files.invalid(self.file, problem));
         if id >= self.rows {
             let rows = self.rows;
             return invalid(format!("token {text:?} has id {id}, but the embeddings have only {rows} rows"));
@@ -131,9 +145,16 @@ impl Builder<'_> {
             }
             return Ok(());
         }
-        let id = token.id.unwrap_or(self.next_added);
+        // the tokenizers library numbers such tokens as they come, whatever id the file states
+        let id = self.next_added;
+        if let Some(stated) = token.id.filter(|stated| *stated != id)
+            && self.renumbered.is_none()
+        {
+            let text = &token.content;
+            self.renumbered = Some(format!("added token {text:?} gets id {id}, not {stated} as stated; so may others"));
+        }
         self.insert(&token.content.clone(), id, Some(token))?;
-        self.next_added = self.next_added.max(id.saturating_add(1));
+        self.next_added = id.saturating_add(1);
         Ok(())
     }
 }

@@ -1,11 +1,11 @@
-//! Byte-level BPE from `tokenizer.json`: GGUF's tokenizer model `gpt2`.
+//! Byte-level BPE: GGUF's tokenizer model `gpt2`.
 
 use serde_json::Value as Json;
 use weightmill_formats::Metadata;
 
 use super::added::{self, Token};
 use super::special::{ROLES, SpecialTokens};
-use super::{Files, TokenTable, TokenType, TokenizerError, looks_special, pre};
+use super::{Files, TokenTable, TokenType, TokenizerError, alphabet, looks_special, older, pre};
 use crate::checkpoint::SideFile;
 
 /// What a family has beyond the common rules.
@@ -42,28 +42,26 @@ pub fn write(
     metadata: &mut Metadata,
     notes: &mut Vec<String>,
 ) -> Result<(), TokenizerError> {
-    let path = files.checkpoint.path(SideFile::TokenizerJson);
-    let Some(tokenizer) = &files.tokenizer else {
-        return Err(files.missing(&[SideFile::TokenizerJson]));
+    let older = if files.tokenizer.is_none() { older::read(&files)? } else { None };
+    let file = older.as_ref().map_or(SideFile::TokenizerJson, |older| older.file);
+    let older = older.map(|older| older.tokenizer);
+    let Some(tokenizer) = files.tokenizer.as_ref().or(older.as_ref()) else {
+        return Err(files.missing(&[SideFile::TokenizerJson, SideFile::SentencePiece, SideFile::Vocab]));
     };
     if !tokenizer.model.is_bpe() {
         let kind = tokenizer.model.kind.as_deref().unwrap_or("none");
-        return Err(TokenizerError::invalid(path, format!("tokenizer model {kind}, where BPE is expected")));
+        return Err(files.invalid(file, format!("tokenizer model {kind}, where BPE is expected")));
     }
     let identified = files.pre.map_or_else(|| pre::identify(tokenizer, files.config), Ok);
-    let pre = identified.map_err(|unknown| TokenizerError::UnknownPreTokenizer {
-        path: path.clone(),
-        structure: unknown.structure,
-        nearest: unknown.nearest,
-    })?;
+    let pre = identified.map_err(|unknown| files.unknown_pre_tokenizer(file, unknown))?;
 
     let byte_level = has_byte_level(&tokenizer.decoder);
-    let assembled = added::assemble(&files, tokenizer, rows)?;
+    let assembled = added::assemble(&files, tokenizer, file, rows, notes)?;
     let mut given = Vec::new();
     for (role, text) in family.roles {
         match assembled.added(text) {
             Some(id) => given.push((*role, id)),
-            None => return Err(TokenizerError::invalid(path, format!("there is no added token {text:?}"))),
+            None => return Err(files.invalid(file, format!("there is no added token {text:?}"))),
         }
     }
     let mut tokens = assembled.tokens.into_iter();
@@ -74,7 +72,7 @@ pub fn write(
             Some(Token { text, added: None }) => table.push(text, TokenType::Normal),
             Some(Token { text, added: Some(added) }) => {
                 // llama.cpp expects such tokens as they stand in a text
-                let text = if byte_level && !added.is_normalized() { decode_byte_level(&text) } else { text };
+                let text = if byte_level && !added.is_normalized() { alphabet::decode(&text) } else { text };
                 if added.special || looks_special(&text) {
                     table.push(text, TokenType::Control);
                 } else {
@@ -94,7 +92,7 @@ pub fn write(
     {
         special.set_added("bos", flag);
     }
-    let merges = files.tokenizer.take().and_then(|tokenizer| tokenizer.model.merges).unwrap_or_default();
+    let merges = files.tokenizer.take().or(older).and_then(|tokenizer| tokenizer.model.merges).unwrap_or_default();
     let mut merges: Vec<String> = merges.into_iter().map(|merge| merge.0).collect();
     if merges.is_empty() {
         merges = merges_txt(&files)?;
@@ -131,23 +129,4 @@ fn merges_txt(files: &Files) -> Result<Vec<String>, TokenizerError> {
 
 fn has_byte_level(decoder: &Json) -> bool {
     decoder["type"] == "ByteLevel" || decoder["decoders"].as_array().into_iter().flatten().any(has_byte_level)
-}
-
-/// What the byte-level decoder makes of one token: bytes, if every letter stands for one, else the token itself.
-fn decode_byte_level(token: &str) -> String {
-    match token.chars().map(byte_of).collect::<Option<Vec<u8>>>() {
-        Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        None => token.to_owned(),
-    }
-}
-
-/// The byte that a letter of GPT-2's alphabet stands for: printable Latin-1 stands for itself, and the letters from
-/// U+0100 on for the other bytes in their order.
-fn byte_of(letter: char) -> Option<u8> {
-    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    let code = u32::from(letter);
-    match u8::try_from(code) {
-        Ok(byte) => printable(byte).then_some(byte),
-        Err(_) => (0..=u8::MAX).filter(|byte| !printable(*byte)).nth(usize::try_from(code - 256).ok()?),
-    }
 }

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde_json::Value as Json;
 
 /// A `tokenizer.json` of the tokenizers library.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct TokenizerJson {
     #[serde(default)]
     pub added_tokens: Option<Vec<AddedToken>>,
@@ -47,7 +47,7 @@ impl AddedToken {
 }
 
 /// The `model` of a `tokenizer.json`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Model {
     #[serde(rename = "type", default)]
     pub kind: Option<String>,
@@ -116,7 +116,11 @@ impl<'de> Deserialize<'de> for Merge {
                 f.write_str("a merge: \"left right\" or [\"left\", \"right\"]")
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Merge, E> {
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Merge, E> {
+                let sides = text.split(' ');
+                if sides.clone().count() != 2 || sides.into_iter().any(str::is_empty) {
+                    return Err(E::invalid_value(Unexpected::Str(text), &self));
+                }
                 Ok(Merge(text.to_owned()))
             }
 

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 use weightmill_formats::Metadata;
 
 use super::special::{INFILL_ROLES, SpecialTokens};
-use super::{Files, TokenizerError, bpe, llama_json, sentencepiece};
+use super::{Files, TokenizerError, bpe, llama_json, sentencepiece, tekken};
 use crate::checkpoint::SideFile;
 
 /// Rows of Code Llama's embeddings, by which the reference knows it.
@@ -12,15 +12,12 @@ const CODE_LLAMA_ROWS: u32 = 32016;
 /// Rows by which the reference knows small Granite models; others of this size are treated as they are.
 const SMALL_GRANITE_ROWS: u32 = 49152;
 
-/// Appends the vocabulary in whichever form it is there: `tokenizer.model`, a `tokenizer.json` made from one, or
-/// byte-level BPE.
+/// Appends the vocabulary in whichever form it is there: `tekken.json`, `tokenizer.model`, a `tokenizer.json` made
+/// from one, or byte-level BPE.
 pub fn write(files: Files, rows: u32, metadata: &mut Metadata, notes: &mut Vec<String>) -> Result<(), TokenizerError> {
     let checkpoint = files.checkpoint;
     if checkpoint.has(SideFile::Tekken) && files.tokenizer.is_none() {
-        return Err(files.invalid(
-            SideFile::Tekken,
-            "this form of tokenizer is not read yet; put the tokenizer.json of the same model beside it",
-        ));
+        return tekken::write(&files, rows, metadata, notes);
     }
     match files.tokenizer_setting("add_prefix_space") {
         None => {}
@@ -34,14 +31,12 @@ pub fn write(files: Files, rows: u32, metadata: &mut Metadata, notes: &mut Vec<S
         CODE_LLAMA_ROWS => Some(SpecialTokens::read(&files, INFILL_ROLES, None)?),
         _ => None,
     };
-    if checkpoint.has(SideFile::SentencePiece) {
+    if files.has_sentencepiece()? {
         sentencepiece::write(&files, rows, metadata, notes)?;
     } else if files.tokenizer.as_ref().is_some_and(llama_json::is_sentencepiece_like) {
         llama_json::write(&files, rows, metadata, notes)?;
-    } else if files.tokenizer.is_some() {
-        bpe::write(files, rows, &bpe::COMMON, metadata, notes)?;
     } else {
-        return Err(files.missing(&[SideFile::SentencePiece, SideFile::TokenizerJson]));
+        bpe::write(files, rows, &bpe::COMMON, metadata, notes)?;
     }
     if let Some(mut infill) = infill {
         for (role, id) in INFILL_ROLES.iter().zip(32007..) {

@@ -20,7 +20,7 @@ pub fn is_sentencepiece_like(tokenizer: &TokenizerJson) -> bool {
 pub fn write(files: &Files, rows: u32, metadata: &mut Metadata, notes: &mut Vec<String>) -> Result<(), TokenizerError> {
     let Some(tokenizer) = &files.tokenizer else { return Ok(()) };
     let path = files.checkpoint.path(SideFile::TokenizerJson);
-    let assembled = added::assemble(files, tokenizer, rows)?;
+    let assembled = added::assemble(files, tokenizer, SideFile::TokenizerJson, rows, notes)?;
     let mut table = TokenTable::default();
     for (id, token) in assembled.tokens.into_iter().enumerate() {
         let Some(token) = token else {

@@ -5,17 +5,22 @@
 //! transformers changes on the way is reproduced in `added`.
 
 mod added;
+mod alphabet;
 mod bpe;
 mod chat_template;
 mod gemma;
 mod json;
 mod llama;
 mod llama_json;
+mod older;
 mod phi3;
 mod pre;
+mod qwen;
+mod ranks;
 mod restore;
 mod sentencepiece;
 mod special;
+mod tekken;
 
 use std::path::PathBuf;
 
@@ -58,10 +63,13 @@ impl TokenizerError {
 /// Which files a family of models takes its vocabulary from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vocabulary {
-    /// Llama: `tokenizer.model`, else a `tokenizer.json` made from one, else byte-level BPE.
+    /// Llama: `tekken.json` if there is no `tokenizer.json`, else `tokenizer.model`, else a `tokenizer.json` made from
+    /// one, else byte-level BPE.
     Llama,
-    /// Byte-level BPE in `tokenizer.json`.
+    /// Byte-level BPE in `tokenizer.json`, or in an older form.
     ByteLevel,
+    /// The first Qwen: `qwen.tiktoken`.
+    Qwen,
     /// Qwen 2 and 3 without experts, the first DeepSeek: `tokenizer.model`, else byte-level BPE.
     Qwen2,
     /// DeepSeek V2 and V3: byte-level BPE, texts begin with a token if `tokenizer_config.json` says so.
@@ -84,9 +92,10 @@ pub enum Vocabulary {
 
 impl Vocabulary {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Llama,
         Self::ByteLevel,
+        Self::Qwen,
         Self::Qwen2,
         Self::DeepSeek,
         Self::Gemma,
@@ -157,6 +166,17 @@ impl Files<'_> {
         TokenizerError::Missing { folder: self.checkpoint.folder().to_owned(), files }
     }
 
+    fn unknown_pre_tokenizer(&self, file: SideFile, unknown: pre::Unknown) -> TokenizerError {
+        let pre::Unknown { structure, nearest } = unknown;
+        TokenizerError::UnknownPreTokenizer { path: self.checkpoint.path(file), structure, nearest }
+    }
+
+    /// Whether there is a SentencePiece model, not another vocabulary under its name.
+    fn has_sentencepiece(&self) -> Result<bool, TokenizerError> {
+        let bytes = self.checkpoint.bytes(SideFile::SentencePiece)?;
+        Ok(bytes.is_some_and(|bytes| !ranks::is_ranks(&bytes)))
+    }
+
     fn tokenizer_setting(&self, key: &str) -> Option<&Json> {
         self.tokenizer_config.as_ref()?.get(key).filter(|value| !value.is_null())
     }
@@ -189,14 +209,11 @@ pub fn write_metadata(
         Vocabulary::Llama => llama::write(files, rows, metadata, notes),
         Vocabulary::ByteLevel => bpe::write(files, rows, &bpe::COMMON, metadata, notes),
         Vocabulary::DeepSeek => bpe::write(files, rows, &bpe::DEEPSEEK, metadata, notes),
-        Vocabulary::Qwen2 if checkpoint.has(SideFile::SentencePiece) => {
-            sentencepiece::write(&files, rows, metadata, notes)
-        }
+        Vocabulary::Qwen => qwen::write(&files, rows, metadata, notes),
+        Vocabulary::Qwen2 if files.has_sentencepiece()? => sentencepiece::write(&files, rows, metadata, notes),
         Vocabulary::Qwen2 => bpe::write(files, rows, &bpe::COMMON, metadata, notes),
         Vocabulary::Gemma => gemma::write_first(&files, rows, metadata, notes),
-        Vocabulary::Gemma3 if !checkpoint.has(SideFile::SentencePiece) => {
-            bpe::write(files, rows, &bpe::COMMON, metadata, notes)
-        }
+        Vocabulary::Gemma3 if !files.has_sentencepiece()? => bpe::write(files, rows, &bpe::COMMON, metadata, notes),
         Vocabulary::Gemma2 | Vocabulary::Gemma3 => gemma::write(&files, rows, metadata, notes),
         Vocabulary::Phi3 => phi3::write(files, rows, metadata, notes),
         Vocabulary::Glm => bpe::write(files, rows, &bpe::GLM, metadata, notes),

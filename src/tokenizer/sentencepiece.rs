@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json};
 use weightmill_formats::Metadata;
 
 use super::json::AddedToken;
+use super::ranks::is_ranks;
 use super::special::{ROLES, SpecialTokens};
 use super::{Files, TokenTable, TokenType, TokenizerError, looks_special};
 use crate::checkpoint::SideFile;
@@ -150,10 +151,9 @@ impl Pieces {
         let Some(bytes) = files.checkpoint.bytes(SideFile::SentencePiece)? else {
             return Err(files.missing(&[SideFile::SentencePiece]));
         };
-        if is_tiktoken(&bytes) {
-            return Err(invalid(
-                "a tiktoken vocabulary, which is not read yet; put its tokenizer.json in its place".to_owned(),
-            ));
+        if is_ranks(&bytes) {
+            let problem = "tiktoken's ranks, where a SentencePiece model is expected";
+            return Err(invalid(problem.to_owned()));
         }
         let model = ModelProto::decode(bytes.as_slice());
         let model = model.map_err(|error| invalid(format!("not a SentencePiece model: {error}")))?;
@@ -208,15 +208,6 @@ pub fn byte_token(token: &str) -> Option<u8> {
         return None;
     }
     u8::from_str_radix(digits, 16).ok()
-}
-
-/// Whether a file is what Llama 3 publishes under the same name: lines of a token in base64 and its rank.
-fn is_tiktoken(bytes: &[u8]) -> bool {
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let mut words = line.split(|byte| *byte == b' ');
-    let base64 = |word: &[u8]| word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte));
-    let rank = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_digit);
-    words.next().is_some_and(base64) && words.next().is_some_and(rank) && words.next().is_none()
 }
 
 /// `added_tokens_decoder` of `tokenizer_config.json`: id to text and properties.

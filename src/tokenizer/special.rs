@@ -80,6 +80,11 @@ impl SpecialTokens {
         }
     }
 
+    /// Whether no file gave any token a role.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
     /// Writes everything but the merges, in the reference's order.
     pub fn write(self, metadata: &mut Metadata, notes: &mut Vec<String>) {
         for (role, id) in &self.ids {

@@ -133,11 +133,6 @@ fn missing_files() {
     assert_has(&message, &["config.json, tokenizer.json or tokenizer.model missing"]);
     let message = error(|folder| folder.remove("tokenizer.json"));
     assert_has(&message, &["no tokenizer", "tokenizer.model", "tokenizer.json"]);
-    let message = error(|folder| {
-        folder.remove("tokenizer.json");
-        folder.write("tekken.json", "{}");
-    });
-    assert_has(&message, &["tekken.json", "not read yet"]);
 }
 
 #[test]
@@ -159,7 +154,11 @@ fn tokenizers_that_cannot_be() {
     assert_has(&of("/model/vocab/new", json!(-3)), &["tokenizer.json", "not as expected"]);
     assert_has(&of("/model/vocab/new", json!(1_u64 << 40)), &["tokenizer.json", "not as expected"]);
     assert_has(&of("/model/merges", json!([["a", "b", "c"]])), &["tokenizer.json", "a merge"]);
-    assert_has(&of("/added_tokens", json!([{"id": 900, "content": "<x>"}])), &["\"<x>\" has id 900"]);
+    assert_has(&of("/model/merges", json!(["ab"])), &["tokenizer.json", "\"ab\"", "a merge"]);
+    assert_has(&of("/model/merges", json!(["a b c"])), &["tokenizer.json", "a merge"]);
+    assert_has(&of("/added_tokens", json!([{"id": null, "content": "<x>"}])), &["\"<x>\" has no id"]);
+    let many: Vec<Json> = (0..6).map(|i| json!({"id": 280 + i, "content": format!("<{i}>")})).collect();
+    assert_has(&of("/added_tokens", json!(many)), &["\"<5>\" has id 285", "only 285 rows"]);
     let message = error(|folder| folder.edit("config.json", "/pad_token_id", Some(json!(-1))));
     assert_has(&message, &["config.json", "pad_token_id is -1"]);
     let message = error(|folder| folder.edit("tokenizer_config.json", "/chat_template", Some(json!([3]))));
@@ -184,7 +183,6 @@ fn tokenizers_that_cannot_be() {
         (piece(b"\xff", 1), "not a SentencePiece model"),
         (vec![], "without pieces"),
         (vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f], "not a SentencePiece model"),
-        (b"IQ== 0\nIg== 1\n".to_vec(), "a tiktoken vocabulary, which is not read yet"),
     ] {
         assert_has(&error(|folder| folder.write("tokenizer.model", &model)), &["tokenizer.model", says]);
     }

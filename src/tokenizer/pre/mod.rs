@@ -18,12 +18,16 @@ use super::json::TokenizerJson;
 use crate::options::OptionError;
 use crate::recipe::nearest;
 use known::{BYTES, DIGIT_RUNS, DIGITS, GPT_2_BYTES, KNOWN, Known, Merges, NAMES};
+pub use known::{GPT_4O, LLAMA_3, QWEN_2};
 
 /// A name of a pre-tokenizer that llama.cpp knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PreTokenizer(&'static str);
 
 impl PreTokenizer {
+    /// That of Qwen up to version 3.
+    pub const QWEN_2: Self = Self("qwen2");
+
     /// The name, as `tokenizer.ggml.pre` has it.
     pub fn name(self) -> &'static str {
         self.0
@@ -45,6 +49,12 @@ impl FromStr for PreTokenizer {
             OptionError::UnknownPreTokenizer { name: name.to_owned(), nearest: nearest[0], known: NAMES.join(", ") }
         })
     }
+}
+
+/// The Split step of a tokenizer.json for a split of the table.
+pub fn split(step: &str) -> Json {
+    let regex = step.strip_prefix("split ").unwrap_or(step);
+    json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated"})
 }
 
 /// A structure that no row of the table has.
