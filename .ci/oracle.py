@@ -145,7 +145,7 @@ def imatrix():
 
 def families():
     """Metadata and tensors of each family's checkpoint in BF16."""
-    for name in ("llama2", "llama2_fast", "codellama", "llama31", "llama32_tied", "mistral", "mistral_nemo"):
+    for name in subprocess.run([sys.executable, ORACLE / "families.py", "list"], check=True, capture_output=True, text=True).stdout.split():
         out = output(f"{name}.gguf")
         error = run(checkpoint("families.py", name, name), "-t", "BF16", "-o", out)
         if not error:

@@ -57,6 +57,7 @@ pub enum CheckpointError {
 pub enum SideFile {
     Config,
     GenerationConfig,
+    HfQuantConfig,
     TokenizerJson,
     TokenizerConfig,
     SentencePiece,
@@ -76,6 +77,7 @@ impl SideFile {
         match self {
             SideFile::Config => ("config.json", CONFIG_LIMIT),
             SideFile::GenerationConfig => ("generation_config.json", CONFIG_LIMIT),
+            SideFile::HfQuantConfig => ("hf_quant_config.json", CONFIG_LIMIT),
             SideFile::TokenizerJson => ("tokenizer.json", VOCABULARY_LIMIT),
             SideFile::TokenizerConfig => ("tokenizer_config.json", CONFIG_LIMIT),
             SideFile::SentencePiece => ("tokenizer.model", SENTENCEPIECE_LIMIT),

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use weightmill::model::{Map, Model, ModelTensor, Piece, TensorData};
-use weightmill::options::{Output, Request};
+use weightmill::options::{Output, Request, TypeOptions};
 use weightmill::pipeline::{Control, Run, Settings};
 use weightmill::plan;
 use weightmill::target::Target;
 use weightmill::view::{Axis, View};
-use weightmill::weights::Weights;
+use weightmill::weights::{Encoded, Storage, Weight, Weights};
 use weightmill_formats::{Importance, Metadata, Source, TensorInfo};
 use weightmill_kernels::{Dtype, Level, dequantize, quantize};
 
@@ -183,6 +183,99 @@ fn every_kind_of_view_is_gathered_as_defined() {
             }
         }
     }
+}
+
+/// Codes of four bits that are stored as blocks of Q4_0, as a scheme would hand them out.
+#[derive(Debug)]
+struct Codes;
+
+impl Encoded for Codes {
+    fn name(&self) -> String {
+        "codes".to_owned()
+    }
+
+    fn parts(&self) -> Vec<usize> {
+        vec![0]
+    }
+
+    fn decode(&self, source: &dyn Source, level: Level, rows: Range<usize>, columns: Range<usize>, dst: &mut [f32]) {
+        assert_eq!(columns, 0..COLUMNS as usize);
+        dequantize(level, Dtype::Q4_0, &source.view(&source.tensors()[0])[blocks(&rows)], dst);
+    }
+
+    fn lossless(&self) -> Option<Dtype> {
+        Some(Dtype::Q4_0)
+    }
+
+    fn repack(&self, source: &dyn Source, rows: Range<usize>, dst: &mut [u8]) {
+        dst.copy_from_slice(&source.view(&source.tensors()[0])[blocks(&rows)]);
+    }
+}
+
+/// Bytes of rows in Q4_0.
+fn blocks(rows: &Range<usize>) -> Range<usize> {
+    let row = COLUMNS as usize / 32 * 18;
+    rows.start * row..rows.end * row
+}
+
+#[test]
+fn codes_that_a_type_holds_exactly_are_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let shape = [ROWS, COLUMNS];
+    let memory = Memory::new(&[Dtype::Q4_0]);
+    let stored = memory.bytes.clone();
+    let values = memory.values(0);
+    let metadata = memory.metadata.clone();
+    let codes = Weight {
+        name: "codes".to_owned(),
+        shape: shape.to_vec(),
+        dtype: Dtype::BF16,
+        storage: Storage::Encoded(Box::new(Codes)),
+    };
+    let weights = Weights::new(Box::new(memory), vec![codes]);
+    let interleaved = View::interleaved_halves(&shape, 4);
+    let row_of = |row: u64| (interleaved.row_start(row) / COLUMNS) as usize;
+    let tensor = ModelTensor {
+        dtype: Dtype::BF16,
+        ..tensor("blk.0.attn_q.weight", &shape, vec![(0, interleaved.clone(), Map::Same)])
+    };
+    let model = Model { architecture: "llama".to_owned(), metadata, tensors: vec![tensor], notes: Vec::new() };
+    let types = ["Q4_0", "Q8_0"];
+    let outputs = types.map(|name| Output { target: Target::find(name).unwrap(), path: dir.path().join(name) });
+    let facts = plan::Input {
+        path: Path::new("memory.gguf"),
+        weights: &weights,
+        model: &model,
+        published: None,
+        importance: None,
+    };
+    let request = Request {
+        outputs: outputs.to_vec(),
+        types: TypeOptions { pure: true, ..TypeOptions::default() },
+        ..Request::default()
+    };
+    let plan = plan::plan(&facts, &request).unwrap();
+    assert_eq!(plan.outputs.iter().map(|output| output.tensors[0].lossless).collect::<Vec<_>>(), [true, false]);
+    let settings = Settings { threads: NonZeroUsize::MIN, max_memory: 1 << 20, level: Level::detect(), force: false };
+    let importance = Importance::default();
+    Run::new(&plan, &facts, &importance, settings)
+        .unwrap()
+        .execute(Control { cancel: &AtomicBool::new(false), progress: &|_| {} })
+        .unwrap();
+    let written = types.map(|name| weightmill_formats::open(&dir.path().join(name)).unwrap());
+    let bytes = |index: usize| written[index].view(&written[index].tensors()[0]);
+    let rows = (0..ROWS).map(row_of);
+    let want: Vec<u8> = rows.clone().flat_map(|row| stored[blocks(&(row..row + 1))].to_vec()).collect();
+    assert!(bytes(0) == want, "the codes differ");
+    // Any other type goes through BF16, as a decoded source does.
+    let columns = COLUMNS as usize;
+    let rounded: Vec<f32> = rows
+        .flat_map(|row| values[row * columns..(row + 1) * columns].to_vec())
+        .map(|value| half::bf16::from_f32(value).to_f32())
+        .collect();
+    let mut want = vec![0; bytes(1).len()];
+    quantize(Level::by_name("scalar").unwrap(), Dtype::Q8_0, &rounded, columns, None, &mut want);
+    assert!(bytes(1) == want, "other weights");
 }
 
 /// Writes the tensors as F32 and reads them back.

@@ -7,6 +7,7 @@ use weightmill_kernels::Dtype;
 
 use super::config::ConfigError;
 use crate::checkpoint::CheckpointError;
+use crate::scheme::SchemeError;
 use crate::tokenizer::TokenizerError;
 
 /// Why a checkpoint cannot be converted. Found before any output exists.
@@ -23,8 +24,8 @@ pub enum IdentifyError {
     Missing { folder: PathBuf, files: Vec<&'static str> },
     #[error("{}: architecture {found:?} is not supported; supported are {}", path.display(), supported.join(", "))]
     UnknownArchitecture { path: PathBuf, found: String, supported: Vec<&'static str> },
-    #[error("{}: the weights are quantized already ({method}), which is not read yet", path.display())]
-    Quantized { path: PathBuf, method: String },
+    #[error(transparent)]
+    Scheme(#[from] SchemeError),
     #[error("config.json declares {declared} {what}, but there are only {tensors} tensors")]
     TooMany { what: &'static str, declared: u32, tensors: usize },
     #[error("tensor {name}: an expert beyond the {experts} that config.json declares")]

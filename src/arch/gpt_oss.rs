@@ -99,7 +99,8 @@ fn mixture(config: &Config) -> Result<[Rule; 6], ConfigError> {
             "model.layers.{}.mlp.experts.down_proj",
             &stored_down,
             vec![Part::new("blk.{}.ffn_down_exps.weight", &[count, hidden, inner], down)],
-        ),
+        )
+        .keep_codes(),
         Rule::new("model.layers.{}.mlp.experts.down_proj_bias", "blk.{}.ffn_down_exps.bias", [count, hidden]),
         Rule::split(
             "model.layers.{}.mlp.experts.gate_up_proj",
@@ -108,7 +109,8 @@ fn mixture(config: &Config) -> Result<[Rule; 6], ConfigError> {
                 Part::new("blk.{}.ffn_gate_exps.weight", &[count, inner, hidden], every_other(0)),
                 Part::new("blk.{}.ffn_up_exps.weight", &[count, inner, hidden], every_other(1)),
             ],
-        ),
+        )
+        .keep_codes(),
         Rule::split(
             "model.layers.{}.mlp.experts.gate_up_proj_bias",
             &[count, 2 * inner],

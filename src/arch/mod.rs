@@ -33,6 +33,7 @@ use weightmill_kernels::Dtype;
 use crate::card::{self, ParameterCounts};
 use crate::checkpoint::{Checkpoint, CheckpointError, SideFile};
 use crate::model::{Model, ModelTensor, TensorData};
+use crate::scheme;
 use crate::tokenizer::{self, PreTokenizer, Vocabulary};
 use crate::weights::Weights;
 use config::Config;
@@ -130,11 +131,8 @@ pub fn identify(
     let as_stored = config.to_json();
     config.lift_text();
     let architecture = find(&config)?;
-    if let Some(quantization) = config.get("quantization_config") {
-        let method = quantization["quant_method"].as_str().unwrap_or("of a kind that it does not name");
-        return Err(IdentifyError::Quantized { path: config.path().to_owned(), method: method.to_owned() });
-    }
-    config.count_predicting_layers(source.tensors().iter().map(|tensor| tensor.name.as_str()));
+    let (weights, scheme_notes) = read_weights(checkpoint, source, &as_stored)?;
+    config.count_predicting_layers(weights.list().iter().map(|weight| weight.name.as_str()));
     (architecture.complete)(&mut config)?;
     let mut description = (architecture.describe)(&config)?;
     if config.get("text_config").is_some() {
@@ -147,9 +145,9 @@ pub fn identify(
         return Err(config.error("vocab_size", problem).into());
     }
 
-    let weights = Weights::plain(source);
     let mapped = tensors::map(&weights, &description.renames, &description.rules, description.layers)?;
-    let mut notes = mapped.notes;
+    let mut notes = scheme_notes;
+    notes.extend(mapped.notes);
     let mut tensors: Vec<ModelTensor> = description
         .computed
         .into_iter()
@@ -187,6 +185,17 @@ pub fn identify(
         &mut notes,
     )?;
     Ok((weights, Model { architecture: architecture.name.to_owned(), metadata, tensors, notes }))
+}
+
+/// The weights of a source, decoded by whatever scheme they are quantized with.
+fn read_weights(
+    checkpoint: &Checkpoint,
+    source: Box<dyn Source>,
+    config: &serde_json::Value,
+) -> Result<(Weights, Vec<String>), IdentifyError> {
+    let beside: Option<serde_json::Value> = checkpoint.json(SideFile::HfQuantConfig)?;
+    let settings = scheme::quantization_config(config).or(beside.as_ref());
+    Ok(scheme::read(source, settings)?)
 }
 
 /// Appends entries of an architecture; those of the tokenizer have no prefix.

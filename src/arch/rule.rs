@@ -17,6 +17,8 @@ pub struct Rule {
     pub(super) experts: Option<u32>,
     pub(super) required: bool,
     pub(super) on: Rc<dyn Fn(u32) -> bool>,
+    /// Stored codes keep a type of GGUF that holds them exactly, where there is one.
+    pub(super) keeps_codes: bool,
     /// What to say of all tensors whose name begins like the taken one: they are left out.
     pub(super) ignored: Option<&'static str>,
 }
@@ -103,7 +105,7 @@ impl Rule {
     }
 
     fn of(takes: Vec<Taken>, makes: Vec<Part>) -> Self {
-        Self { takes, makes, experts: None, required: true, on: Rc::new(|_| true), ignored: None }
+        Self { takes, makes, experts: None, required: true, on: Rc::new(|_| true), keeps_codes: false, ignored: None }
     }
 
     /// Inside each of `heads` heads the two halves of the rows are interleaved: see [`View::interleaved_halves`].
@@ -125,6 +127,11 @@ impl Rule {
     /// The tensor may be absent, unless `required`.
     pub fn optional_unless(self, required: bool) -> Self {
         Self { required, ..self }
+    }
+
+    /// Where the weight is stored in codes that a type of GGUF holds exactly, it becomes of that type.
+    pub fn keep_codes(self) -> Self {
+        Self { keeps_codes: true, ..self }
     }
 
     /// The rule holds only for the layers for which `on` is true.

@@ -139,7 +139,9 @@ fn make<'a>(
         let name = part.to.replacen("{}", &layer.to_string(), 1);
         let stack = rule.experts.map(u64::from);
         let shape: Vec<u64> = stack.into_iter().chain(part.shape.iter().copied()).collect();
-        let stored = list[pieces[0].weight].dtype;
+        let weight = &list[pieces[0].weight];
+        let codes = weight.encoded().filter(|_| rule.keeps_codes).and_then(|encoded| encoded.lossless());
+        let stored = codes.unwrap_or(weight.dtype);
         let dtype = match () {
             () if stays_f32(&name, &shape) => Dtype::F32,
             () if stored.is_quantized() => stored,

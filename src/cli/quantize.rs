@@ -67,6 +67,12 @@ fn execute(args: &QuantizeArgs, plan: &Plan, run: &Run<'_>) -> Result<()> {
     if !args.quiet {
         for output in &plan.outputs {
             let bits = output.bits_per_weight();
+            match output.tensors.iter().filter(|tensor| tensor.lossless).count() {
+                0 => {}
+                kept => {
+                    say(format_args!("{}: {kept} tensors keep their stored codes, without loss", output.target.name()))
+                }
+            }
             for part in output.parts.iter().filter(|part| !part.tensors.is_empty()) {
                 say(format_args!("{}: {}, {bits:.2} bits per weight", part.path.display(), HumanBytes(part.bytes)));
             }

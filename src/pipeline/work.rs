@@ -29,7 +29,7 @@ pub(super) struct Work<'a> {
     starts: Vec<usize>,
     /// The type in which the pieces lie in the source as they are wanted, if they do.
     stored: Option<Dtype>,
-    /// Whether decoded values are already of a type of fewer bits: that of the plain weights.
+    /// The type that decoded values are of already: that of plain weights, or that which holds the codes exactly.
     decoded: Option<Dtype>,
     /// Bytes in the source.
     source_bytes: u64,
@@ -143,8 +143,9 @@ impl<'a> Work<'a> {
             encodings: Vec::new(),
             starts,
             stored: common(stored_contiguously),
-            decoded: common(|piece, weight| match piece.map {
-                Map::Same if weight.encoded().is_none() => Some(weight.dtype),
+            decoded: common(|piece, weight| match (piece.map, weight.encoded()) {
+                (Map::Same, None) => Some(weight.dtype),
+                (Map::Same, Some(encoded)) => encoded.lossless(),
                 _ => None,
             }),
             source_bytes,

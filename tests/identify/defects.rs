@@ -68,9 +68,9 @@ fn other_models() {
     assert_has(&of(json!(["MambaForCausalLM"])), &["\"MambaForCausalLM\" is not supported", "LlamaForCausalLM"]);
     assert_has(&of(json!([])), &["\"none\" is not supported"]);
     assert_has(&of(json!(7)), &["\"none\" is not supported"]);
-    let quantized = json!({"quant_method": "gptq", "bits": 4});
+    let quantized = json!({"quant_method": "aqlm", "bits": 2});
     let message = error(|folder| folder.edit("config.json", "/quantization_config", Some(quantized)));
-    assert_has(&message, &["config.json", "quantized already (gptq)"]);
+    assert_has(&message, &["aqlm", "convert the unquantized checkpoint"]);
 }
 
 /// Tensors of a model with two layers that the fixture's config describes.
