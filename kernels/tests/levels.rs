@@ -58,7 +58,7 @@ fn the_best_level_of_this_cpu_is_tested() {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512dq");
-    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c");
+    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") && is_x86_feature_detected!("fma");
     assert_eq!(names.contains(&"avx512"), avx512);
     assert_eq!(names.contains(&"avx2"), avx2);
     assert_eq!(

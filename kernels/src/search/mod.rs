@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod descent;
+mod nonlinear;
 mod positive;
 mod scale_min;
 mod symmetric;
 
 pub(crate) use descent::Descent;
+pub(crate) use nonlinear::{Nonlinear, VALUES, nearest_level};
 pub(crate) use positive::Positive;
 pub(crate) use scale_min::{Deviation, Fit, ScaleMin};
 pub(crate) use symmetric::{Symmetric, SymmetricFit, extreme, unsigned_level};

@@ -1,9 +1,11 @@
-//! The AVX2 level: 8 lanes, with F16C for half precision. Fused multiply-add is not switched on.
+//! The AVX2 level: 8 lanes, with F16C for half precision and FMA for guesses.
+//!
+//! The compiler never fuses a multiplication and an addition on its own.
 
 use super::{Kernel, Simd};
 use core::arch::x86_64::*;
 
-/// Proof that the CPU has AVX2 and F16C.
+/// Proof that the CPU has AVX2, F16C and FMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Avx2(());
 
@@ -11,12 +13,13 @@ impl Avx2 {
     /// The token, if the CPU has what it stands for.
     pub fn detect() -> Option<Self> {
         // These names must match those of `run`.
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c")).then_some(Avx2(()))
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") && is_x86_feature_detected!("fma"))
+            .then_some(Avx2(()))
     }
 }
 
 /// Runs the kernel with the level's instructions switched on.
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,f16c,fma")]
 pub(super) fn run<K: Kernel>(token: Avx2, kernel: K) -> K::Out {
     kernel.run(token)
 }
@@ -27,7 +30,7 @@ macro_rules! operations {
     ($(fn $name:ident $(<const $n:ident: u32>)? ($($arg:ident: $ty:ty),*) -> $out:ty $body:block)*) => {$(
         #[inline(always)]
         fn $name $(<const $n: u32>)? (self, $($arg: $ty),*) -> $out {
-            // SAFETY: the token proves that the CPU has AVX2 and F16C; the instructions touch registers only, but for
+            // SAFETY: the token proves that the CPU has AVX2, F16C and FMA; the instructions touch registers only, but for
             // loads and stores, which go through references to arrays of the vector's length.
             unsafe { $body }
         }
@@ -36,6 +39,7 @@ macro_rules! operations {
 
 impl Simd for Avx2 {
     const LANES: usize = N;
+    const LOOKUP: usize = 16;
     type F32 = __m256;
     type I32 = __m256i;
     type Mask = __m256;
@@ -66,6 +70,22 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn lookup<const M: usize>(self, table: &[f32; M], i: __m256i) -> __m256 {
+        let part = |at: usize| {
+            let part = self.load(&table[at..]);
+            // SAFETY: the token proves that the CPU has AVX2; registers only.
+            unsafe { _mm256_permutevar8x32_ps(part, i) }
+        };
+        // Registers are looked up by three bits. The others, moved to the sign, choose between registers.
+        let sixteen = |at: usize| self.select(self.from_bits(self.shl_i32::<28>(i)), part(at + 8), part(at));
+        match M {
+            16 => sixteen(0),
+            32 => self.select(self.from_bits(self.shl_i32::<27>(i)), sixteen(16), sixteen(0)),
+            _ => panic!("tables have 16 or 32 entries"),
+        }
+    }
+
+    #[inline(always)]
     fn reduce_max(self, v: __m256) -> f32 {
         let mut lanes = [0.0; N];
         self.store(v, &mut lanes);
@@ -85,6 +105,7 @@ impl Simd for Avx2 {
         fn add(a: __m256, b: __m256) -> __m256 { _mm256_add_ps(a, b) }
         fn sub(a: __m256, b: __m256) -> __m256 { _mm256_sub_ps(a, b) }
         fn mul(a: __m256, b: __m256) -> __m256 { _mm256_mul_ps(a, b) }
+        fn mul_add_roughly(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fmadd_ps(a, b, c) }
         fn div(a: __m256, b: __m256) -> __m256 { _mm256_div_ps(a, b) }
         fn sqrt(v: __m256) -> __m256 { _mm256_sqrt_ps(v) }
         fn min(a: __m256, b: __m256) -> __m256 { _mm256_min_ps(a, b) }

@@ -1,6 +1,6 @@
 //! The AVX-512 level: 16 lanes, the foundation with the BW, VL and DQ parts.
 //!
-//! Fused multiply-add comes with the foundation, but the compiler never fuses on its own and no operation here does.
+//! Fused multiply-add comes with the foundation; it serves guesses only, and the compiler never fuses on its own.
 
 use super::{Kernel, Simd};
 use core::arch::x86_64::*;
@@ -42,6 +42,7 @@ macro_rules! operations {
 
 impl Simd for Avx512 {
     const LANES: usize = N;
+    const LOOKUP: usize = 32;
     type F32 = __m512;
     type I32 = __m512i;
     type Mask = __mmask16;
@@ -71,6 +72,17 @@ impl Simd for Avx512 {
         }
     }
 
+    #[inline(always)]
+    fn lookup<const M: usize>(self, table: &[f32; M], i: __m512i) -> __m512 {
+        let (low, high) = (self.load(table), self.load(&table[M - N..]));
+        match M {
+            // SAFETY: the token proves that the CPU has AVX-512 F; registers only.
+            16 => unsafe { _mm512_permutexvar_ps(i, low) },
+            // SAFETY: as above.
+            32 => unsafe { _mm512_permutex2var_ps(low, i, high) },
+            _ => panic!("tables have 16 or 32 entries"),
+        }
+    }
     #[inline(always)]
     fn any(self, mask: __mmask16) -> bool {
         mask != 0
@@ -105,6 +117,7 @@ impl Simd for Avx512 {
         fn add(a: __m512, b: __m512) -> __m512 { _mm512_add_ps(a, b) }
         fn sub(a: __m512, b: __m512) -> __m512 { _mm512_sub_ps(a, b) }
         fn mul(a: __m512, b: __m512) -> __m512 { _mm512_mul_ps(a, b) }
+        fn mul_add_roughly(a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fmadd_ps(a, b, c) }
         fn div(a: __m512, b: __m512) -> __m512 { _mm512_div_ps(a, b) }
         fn sqrt(v: __m512) -> __m512 { _mm512_sqrt_ps(v) }
         fn min(a: __m512, b: __m512) -> __m512 { _mm512_min_ps(a, b) }

@@ -25,6 +25,7 @@ const N: usize = 4;
 
 impl Simd for Scalar {
     const LANES: usize = N;
+    const LOOKUP: usize = 32;
     type F32 = [f32; N];
     type I32 = [i32; N];
     // All bits set or none, so that selection is bit arithmetic and not a branch.
@@ -63,6 +64,10 @@ impl Simd for Scalar {
     #[inline(always)]
     fn mul(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
         from_fn(|l| a[l] * b[l])
+    }
+    #[inline(always)]
+    fn mul_add_roughly(self, a: [f32; N], b: [f32; N], c: [f32; N]) -> [f32; N] {
+        from_fn(|l| a[l] * b[l] + c[l])
     }
     #[inline(always)]
     fn div(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
@@ -214,6 +219,11 @@ impl Simd for Scalar {
     #[inline(always)]
     fn select_i32(self, mask: [u32; N], yes: [i32; N], no: [i32; N]) -> [i32; N] {
         from_fn(|l| (mask[l] & yes[l] as u32 | !mask[l] & no[l] as u32) as i32)
+    }
+
+    #[inline(always)]
+    fn lookup<const M: usize>(self, table: &[f32; M], i: [i32; N]) -> [f32; N] {
+        i.map(|i| table[i as usize % M])
     }
 
     #[inline(always)]

@@ -99,6 +99,14 @@ fn operations<S: Simd>(s: S) {
         integers("from_bits", s.to_bits(s.from_bits(ia)), &|a, _| bits(a));
         integers("to_f16_bits", s.to_f16_bits(va), &|a, _| f16::from_f32_const(a).to_bits().into());
 
+        let table: [f32; 32] = core::array::from_fn(|i| i as f32 * 1.5 - 7.0);
+        floats("lookup 32", s.lookup(&table, ia), &|a, _| table[a.to_bits() as usize % 32]);
+        let table: [f32; 16] = *table.last_chunk().expect("a table");
+        floats("lookup 16", s.lookup(&table, ia), &|a, _| table[a.to_bits() as usize % 16]);
+        s.store(s.mul_add_roughly(va, vb, s.splat(0.75)), &mut out);
+        let sums = (0..n).map(|l| f64::from(a[l]) * f64::from(b[l]) + 0.75);
+        assert!(sums.zip(&out).all(|(sum, &v)| (sum - f64::from(v)).abs() <= 1e-6 * (sum.abs() + 0.75)));
+
         let mut low = vec![0u8; n];
         s.store_u8(ia, &mut low);
         assert!((0..n).all(|l| low[l] == a[l].to_bits() as u8));

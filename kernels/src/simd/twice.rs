@@ -20,6 +20,7 @@ macro_rules! halves {
 
 impl<S: Simd> Simd for Twice<S> {
     const LANES: usize = 2 * S::LANES;
+    const LOOKUP: usize = S::LOOKUP;
     type F32 = (S::F32, S::F32);
     type I32 = (S::I32, S::I32);
     type Mask = (S::Mask, S::Mask);
@@ -28,6 +29,7 @@ impl<S: Simd> Simd for Twice<S> {
         fn add(a: F32, b: F32) -> F32;
         fn sub(a: F32, b: F32) -> F32;
         fn mul(a: F32, b: F32) -> F32;
+        fn mul_add_roughly(a: F32, b: F32, c: F32) -> F32;
         fn div(a: F32, b: F32) -> F32;
         fn sqrt(v: F32) -> F32;
         fn min(a: F32, b: F32) -> F32;
@@ -110,6 +112,10 @@ impl<S: Simd> Simd for Twice<S> {
     #[inline(always)]
     fn all(self, mask: Self::Mask) -> bool {
         self.0.all(self.0.and(mask.0, mask.1))
+    }
+    #[inline(always)]
+    fn lookup<const N: usize>(self, table: &[f32; N], i: Self::I32) -> Self::F32 {
+        (self.0.lookup(table, i.0), self.0.lookup(table, i.1))
     }
     #[inline(always)]
     fn splat_i32(self, value: i32) -> Self::I32 {

@@ -4,7 +4,7 @@
 ///
 /// Values of the implementing types are tokens: whoever holds one has proof that the CPU executes the level's
 /// instructions, so the methods are safe. The trait holds what kernels need, not what a CPU offers. Every operation
-/// is one IEEE 754 operation per lane (round to nearest even, never fused), hence gives the same bits at every level.
+/// (but one that says so) is one IEEE 754 operation per lane (round to nearest even, never fused), hence gives the same bits at every level.
 ///
 /// Methods carry `#[inline(always)]` and no `#[target_feature]`: only [`Level::run`](super::Level::run) switches
 /// the target features on, and everything that a kernel calls must be inlined into it.
@@ -12,6 +12,8 @@
 pub trait Simd: Copy + Send + Sync + 'static {
     /// Lanes of a vector.
     const LANES: usize;
+    /// The length of tables up to which [`lookup`](Self::lookup) is fast.
+    const LOOKUP: usize;
     /// `LANES` floats.
     type F32: Copy;
     /// `LANES` integers; their signedness is the operation's.
@@ -36,6 +38,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a * b`
     fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// About `a * b + c`, rounded once or twice: not the same at every level, so only for guesses that are then corrected.
+    fn mul_add_roughly(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
     /// `a / b`
     fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// The square root, correctly rounded.
@@ -121,6 +125,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn add_one_i32(self, mask: Self::Mask, v: Self::I32) -> Self::I32;
     /// `mask ? yes : no`
     fn select_i32(self, mask: Self::Mask, yes: Self::I32, no: Self::I32) -> Self::I32;
+
+    /// `table[i % N]`, where `N` is 16 or 32.
+    fn lookup<const N: usize>(self, table: &[f32; N], i: Self::I32) -> Self::F32;
 
     /// The integer as a float, rounded to nearest even.
     fn to_f32(self, v: Self::I32) -> Self::F32;

@@ -57,6 +57,8 @@ pub const TYPES: &[Dtype] = &[
     Dtype::Q6_K,
     Dtype::MXFP4,
     Dtype::NVFP4,
+    Dtype::IQ4_NL,
+    Dtype::IQ4_XS,
     Dtype::TQ1_0,
     Dtype::TQ2_0,
     Dtype::Q1_0,
