@@ -7,6 +7,7 @@ use weightmill_formats::{FORMATS, Metadata, Pickles, Source};
 
 use crate::arch::{self, Choices, IdentifyError, RestoreError};
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::license::License;
 use crate::model::{Model, ModelTensor, TensorData};
 use crate::publish::{self, Published};
 use crate::tokenizer::PreTokenizer;
@@ -102,6 +103,19 @@ impl Input {
             }
         };
         Ok(Input { path: path.to_owned(), weights, model, checkpoint })
+    }
+
+    /// True for a checkpoint, false for GGUF, which carries everything itself.
+    pub fn is_checkpoint(&self) -> bool {
+        self.checkpoint.is_some()
+    }
+
+    /// The licence that the model states.
+    pub fn license(&self) -> License {
+        match &self.checkpoint {
+            Some(checkpoint) => License::of_checkpoint(&self.model, checkpoint.folder()),
+            None => License::of_gguf(&self.model, &self.path),
+        }
     }
 
     /// The model as a checkpoint folder.

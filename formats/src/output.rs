@@ -3,8 +3,11 @@
 //! Everything is written to a sibling temporary file, `.NAME.XXXXXX.partial`, in any order and from any number of
 //! threads, and takes its final name by one rename. Whatever ends the run before that leaves nothing under the
 //! final name; dropping an [`OutputFile`] removes the temporary file.
+//!
+//! Only a process that is killed leaves its temporary file behind. As long as it lives it holds a lock on the file, which the
+//! system releases with the process: so [`remove_stale`] can tell a file that nobody writes any more.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +16,10 @@ use fs4::FileExt as _;
 use tempfile::{Builder, NamedTempFile};
 
 use crate::error::{Error, Kind, Result};
+
+/// How the names of temporary files end, and the random letters and digits before that.
+const SUFFIX: &str = ".partial";
+const RANDOM: usize = 6;
 
 /// A file of known length that is being written.
 #[derive(Debug)]
@@ -33,18 +40,21 @@ impl OutputFile {
         let fail = |error: Error| error.file(target);
         check_target(target, force)?;
         let name = target.file_name().ok_or_else(|| fail(Error::new(Kind::NotAFile)))?;
-        let mut prefix = OsString::from(".");
-        prefix.push(name);
-        prefix.push(".");
+        let prefix = prefix(name);
         let mut builder = Builder::new();
-        builder.prefix(&prefix).suffix(".partial");
+        builder.prefix(&prefix).suffix(SUFFIX).rand_bytes(RANDOM);
         #[cfg(unix)]
         {
             // As an ordinary new file would have it; the process's umask applies. The default is 0600.
             use std::os::unix::fs::PermissionsExt as _;
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
-        let temporary = builder.tempfile_in(folder(target)).map_err(|e| fail(Error::io("create a file beside", e)))?;
+        let create = || builder.tempfile_in(folder(target)).map_err(|e| fail(Error::io("create a file beside", e)));
+        let mut temporary = create()?;
+        // Another process may have taken it for a stale one before it was locked.
+        while !lock(temporary.as_file()) {
+            temporary = create()?;
+        }
         let output = OutputFile { temporary, target: target.to_owned(), length, force };
         output.reserve()?;
         Ok(output)
@@ -131,6 +141,48 @@ pub fn check_target(target: &Path, force: bool) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io("look at", error).file(target)),
     }
+}
+
+/// Removes what killed processes left of earlier attempts to write `target`: regular files beside it that are named as
+/// [`OutputFile`] names its temporary ones and that no process holds. Returns their paths. What cannot be looked into or
+/// removed stays.
+pub fn remove_stale(target: &Path) -> Vec<PathBuf> {
+    let Some(prefix) = target.file_name().map(prefix) else { return Vec::new() };
+    let is_temporary = |name: &OsStr| {
+        let middle = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
+        let middle = middle.and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes()));
+        middle.is_some_and(|middle| middle.len() == RANDOM && middle.iter().all(u8::is_ascii_alphanumeric))
+    };
+    let Ok(entries) = folder(target).read_dir() else { return Vec::new() };
+    let names = entries.filter_map(|entry| Some(entry.ok()?.file_name())).filter(|name| is_temporary(name));
+    names.map(|name| folder(target).join(name)).filter(|path| is_stale(path) && fs::remove_file(path).is_ok()).collect()
+}
+
+/// True for a regular file that no process has locked.
+fn is_stale(path: &Path) -> bool {
+    let regular = fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    regular && File::options().write(true).open(path).is_ok_and(|file| file.try_lock().is_ok())
+}
+
+/// Locks a temporary file; false if it has lost its name meanwhile. File systems without locks have no stale files either:
+/// none there can be told from one that is being written.
+fn lock(file: &File) -> bool {
+    let _ = file.lock();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        file.metadata().is_ok_and(|found| found.nlink() > 0)
+    }
+    #[cfg(not(unix))]
+    true
+}
+
+/// How the names of temporary files begin.
+fn prefix(name: &OsStr) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(".");
+    prefix
 }
 
 /// True for devices, pipes and links to them: a rename would put a file in place of `/dev/null`.

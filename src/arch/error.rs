@@ -28,15 +28,15 @@ pub enum IdentifyError {
     Scheme(#[from] SchemeError),
     #[error("config.json declares {declared} {what}, but there are only {tensors} tensors")]
     TooMany { what: &'static str, declared: u32, tensors: usize },
-    #[error("tensor {name}: an expert beyond the {experts} that config.json declares")]
+    #[error("tensor {}: an expert beyond the {experts} that config.json declares", name.escape_debug())]
     ExtraExpert { name: String, experts: u32 },
     #[error("no rule for {unnamed}: the architecture of config.json does not have them")]
     Unnamed { unnamed: Listing },
     #[error("missing {missing}, which config.json calls for")]
     MissingTensors { missing: Listing },
-    #[error("tensor {name} has the shape {found:?}, but by config.json it is {expected:?}")]
+    #[error("tensor {} has the shape {found:?}, but by config.json it is {expected:?}", name.escape_debug())]
     Shape { name: String, found: Vec<u64>, expected: Vec<u64> },
-    #[error("tensor {name} is of type {dtype}, where F32, F16, BF16 or F64 is expected")]
+    #[error("tensor {} is of type {dtype}, where F32, F16, BF16 or F64 is expected", name.escape_debug())]
     Dtype { name: String, dtype: Dtype },
 }
 
@@ -68,7 +68,8 @@ impl Listing {
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.count == 1 { "" } else { "s" };
-        write!(f, "{} tensor{plural}: {}", self.count, self.names.join(", "))?;
+        let names: Vec<String> = self.names.iter().map(|name| name.escape_debug().to_string()).collect();
+        write!(f, "{} tensor{plural}: {}", self.count, names.join(", "))?;
         if self.names.len() < self.count {
             write!(f, " ...")?;
         }

@@ -14,13 +14,13 @@ const MAX_PIECES: usize = 1 << 16;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum InvertError {
-    #[error("tensor {name} is missing")]
+    #[error("tensor {} is missing", name.escape_debug())]
     Missing { name: String },
-    #[error("tensor {name} has the shape {found:?}, but by the metadata it is {expected:?}")]
+    #[error("tensor {} has the shape {found:?}, but by the metadata it is {expected:?}", name.escape_debug())]
     Shape { name: String, found: Vec<u64>, expected: Vec<u64> },
-    #[error("no checkpoint of this architecture has a tensor from which {name} comes")]
+    #[error("no checkpoint of this architecture has a tensor from which {} comes", name.escape_debug())]
     Unnamed { name: String },
-    #[error("what became of {name} of the checkpoint cannot be reversed")]
+    #[error("what became of {} of the checkpoint cannot be reversed", name.escape_debug())]
     Irreversible { name: String },
     #[error("the metadata declares {declared} {what}, but there are only {tensors} tensors")]
     TooMany { what: &'static str, declared: u32, tensors: usize },

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use weightmill_formats::Pickles;
@@ -76,6 +77,16 @@ pub(super) struct QuantizeArgs {
     /// Open PyTorch's own files too (*.bin, *.pt, *.pth); tensors are rebuilt without running anything in them
     #[arg(long, help_heading = "Input")]
     pub allow_pickle: bool,
+
+    /// Stop before anything is written unless the model states one of these licences, as in apache-2.0,mit
+    #[arg(
+        long,
+        value_name = "ID[,ID...]",
+        value_delimiter = ',',
+        value_parser = NonEmptyStringValueParser::new(),
+        help_heading = "Input"
+    )]
+    pub require_license: Vec<String>,
 
     #[command(flatten)]
     pub types: Types,

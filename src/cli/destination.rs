@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use super::UsageError;
-use weightmill::plan::Plan;
 use weightmill::target::Target;
 
 /// The path of every output.
 ///
-/// For a single checkpoint `-o` is its folder. Otherwise `-o` is a folder if it ends in a separator, is one already, or if there are several types; otherwise a file.
+/// For a single checkpoint `-o` is its folder. Otherwise `-o` is a folder if it ends in a separator, is one already, or if
+/// there are several types; otherwise a file.
 pub(super) fn paths(name: &str, targets: &[Target], output: Option<&Path>) -> Result<Vec<PathBuf>> {
     let folder = match output {
         None => Path::new(""),
@@ -28,20 +28,6 @@ pub(super) fn paths(name: &str, targets: &[Target], output: Option<&Path>) -> Re
         Target::Checkpoint(kind) => folder.join(format!("{name}-{}", kind.name)),
     };
     Ok(targets.iter().map(path).collect())
-}
-
-/// Makes the folders that outputs go to, if they are not there.
-pub(super) fn create_folder(plan: &Plan) -> Result<()> {
-    for part in plan.outputs.iter().flat_map(|output| &output.parts) {
-        let Some(folder) = part.path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { continue };
-        if !folder.exists() {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("cannot create the folder {}", folder.display()))?;
-        } else if !folder.is_dir() {
-            bail!("{} is a file, so nothing can be written into it", folder.display());
-        }
-    }
-    Ok(())
 }
 
 fn ends_in_separator(path: &Path) -> bool {

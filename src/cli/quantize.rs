@@ -6,14 +6,16 @@ use std::thread::available_parallelism;
 
 use anyhow::Result;
 use indicatif::HumanBytes;
+use serde::Serialize;
 use weightmill::input::Input;
-use weightmill::pipeline::{Control, Run, Settings};
-use weightmill::plan::{self, ImportanceSummary, Plan, Table};
+use weightmill::pipeline::{self, Control, Run, Settings};
+use weightmill::plan::{self, ImportanceSummary, Plan, Report, Table};
+use weightmill::preflight::Preflight;
 use weightmill_formats::{Importance, imatrix};
 use weightmill_kernels::Level;
 
 use super::args::{QuantizeArgs, pickles};
-use super::message::say;
+use super::message::{printable, say};
 use super::progress::Display;
 use super::{destination, request, signals};
 
@@ -27,6 +29,9 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     };
     let path = args.input.as_deref().expect("clap requires it");
     let input = Input::open(path, pickles(args.allow_pickle), &request::choices(args)?)?;
+    if !args.require_license.is_empty() {
+        input.license().require(&args.require_license)?;
+    }
     let paths = destination::paths(&input.name(), targets, args.output.as_deref())?;
     let request = request::request(args, paths)?;
     let (importance, summary) = match &args.imatrix {
@@ -47,19 +52,33 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     if !args.quiet {
         warn(&input, &plan);
     }
+    let shown = args.dry_run || args.json || !args.quiet;
+    let preflight = if shown { Some(Preflight::of(&input, &plan, &run)?) } else { None };
     if args.dry_run {
-        return if args.json { print_json(&plan, 0.0, run.buffer_bytes()) } else { print_tables(&plan) };
+        let preflight = preflight.expect("looked at above");
+        match args.json {
+            true => print_json(&plan, Some(&preflight), preflight.forecast_seconds, run.buffer_bytes())?,
+            false => print_tables(&plan, &preflight)?,
+        }
+        return Ok(run.check()?);
+    }
+    if let Some(preflight) = preflight.as_ref().filter(|_| !args.quiet) {
+        say(format_args!("{preflight}"));
     }
     if args.verbose {
         plan.outputs.iter().for_each(|output| say(format_args!("{}", Table(output))));
         say(format_args!("{} threads, CPU level {}", settings.threads, settings.level.name()));
     }
-    execute(args, &plan, &run)
+    execute(args, &plan, preflight.as_ref(), &run)
 }
 
-fn execute(args: &QuantizeArgs, plan: &Plan, run: &Run<'_>) -> Result<()> {
+fn execute(args: &QuantizeArgs, plan: &Plan, preflight: Option<&Preflight>, run: &Run<'_>) -> Result<()> {
     signals::listen()?;
-    destination::create_folder(plan)?;
+    for stale in pipeline::remove_stale(plan) {
+        if !args.quiet {
+            say(format_args!("note: removed {}, which a run that was killed had left", stale.display()));
+        }
+    }
     let display = Display::new(args.quiet);
     let result = run.execute(Control { cancel: &signals::CANCEL, progress: &|progress| display.show(progress) });
     display.finish();
@@ -84,7 +103,7 @@ fn execute(args: &QuantizeArgs, plan: &Plan, run: &Run<'_>) -> Result<()> {
         say(format_args!("{:.1} s, {:.0} MB/s", measured.seconds, plan.input.bytes as f64 / 1e6 / measured.seconds));
     }
     if args.json {
-        print_json(plan, measured.seconds, measured.memory_bytes.unwrap_or(run.buffer_bytes()))?;
+        print_json(plan, preflight, measured.seconds, measured.memory_bytes.unwrap_or(run.buffer_bytes()))?;
     }
     Ok(())
 }
@@ -101,17 +120,27 @@ fn warn(input: &Input, plan: &Plan) {
     }
 }
 
-fn print_tables(plan: &Plan) -> Result<()> {
+fn print_tables(plan: &Plan, preflight: &Preflight) -> Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     for output in &plan.outputs {
-        write!(out, "{}", Table(output))?;
+        write!(out, "{}", printable(&Table(output).to_string()))?;
     }
+    writeln!(out, "{}", printable(&preflight.to_string()))?;
     Ok(out.flush()?)
 }
 
-fn print_json(plan: &Plan, seconds: f64, memory_bytes: u64) -> Result<()> {
+/// The document of `--json`.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    report: Report<'a>,
+    preflight: Option<&'a Preflight>,
+}
+
+fn print_json(plan: &Plan, preflight: Option<&Preflight>, seconds: f64, memory_bytes: u64) -> Result<()> {
+    let document = Document { report: plan.report(seconds, memory_bytes), preflight };
     let mut out = BufWriter::new(io::stdout().lock());
-    serde_json::to_writer_pretty(&mut out, &plan.report(seconds, memory_bytes)).map_err(io::Error::from)?;
+    serde_json::to_writer_pretty(&mut out, &document).map_err(io::Error::from)?;
     writeln!(out)?;
     Ok(out.flush()?)
 }

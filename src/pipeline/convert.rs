@@ -16,7 +16,8 @@ use crate::weights::Weights;
 pub(super) struct Converter<'a> {
     level: Level,
     source: &'a Weights,
-    writer: &'a Writer<'a>,
+    /// Where the bytes go; without it nowhere.
+    writer: Option<&'a Writer<'a>>,
     weights: Vec<f32>,
     tile: Vec<f32>,
     bytes: Vec<u8>,
@@ -24,10 +25,15 @@ pub(super) struct Converter<'a> {
 
 impl<'a> Converter<'a> {
     pub fn new(level: Level, source: &'a Weights, writer: &'a Writer<'a>, buffers: Buffers) -> Self {
+        Self { writer: Some(writer), ..Self::discarding(level, source, buffers) }
+    }
+
+    /// Does the same work and writes nothing.
+    pub fn discarding(level: Level, source: &'a Weights, buffers: Buffers) -> Self {
         Self {
             level,
             source,
-            writer,
+            writer: None,
             weights: vec![0.0; buffers.weights],
             tile: vec![0.0; buffers.tile],
             bytes: vec![0; buffers.bytes],
@@ -146,10 +152,8 @@ impl<'a> Converter<'a> {
 
     fn write(&self, work: &Work<'_>, first: usize, encoding: &Encoding<'_>, bytes: &[u8]) -> Result<(), Error> {
         let within = first as u64 * work.row_bytes(encoding.to) as u64;
-        for place in &encoding.places {
-            self.writer.write(*place, within, bytes)?;
-        }
-        Ok(())
+        let Some(writer) = self.writer else { return Ok(()) };
+        encoding.places.iter().try_for_each(|place| writer.write(*place, within, bytes))
     }
 
     /// Drops the pages of the source that these rows came from. Rows that lie scattered among others go group by group,

@@ -15,7 +15,7 @@ pub struct Site {
 
 impl std::fmt::Display for Site {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: tensor {}, row {}", self.file.display(), self.tensor, self.row)
+        write!(f, "{}: tensor {}, row {}", self.file.display(), self.tensor.escape_debug(), self.row)
     }
 }
 
@@ -31,17 +31,22 @@ pub enum Error {
     Overflow { site: Site, block: usize, dtype: Dtype },
     #[error("{site}, block {block}: the stored {dtype} block has a scale or weight that is not finite")]
     BadBlock { site: Site, block: usize, dtype: Dtype },
-    #[error("tensor {tensor}: {from} cannot be converted to {to} by this program")]
+    #[error("tensor {}: {from} cannot be converted to {to} by this program", tensor.escape_debug())]
     NoCodec { tensor: String, from: Dtype, to: Dtype },
-    #[error("tensor {tensor} is larger than this computer's address space")]
+    #[error("tensor {} is larger than this computer's address space", tensor.escape_debug())]
     Address { tensor: String },
     #[error(
-        "tensor {tensor}: one row per thread ({threads}) takes {needed} bytes of buffers, but --max-memory allows {limit}; \
-         give at least {needed}, or fewer --threads"
+        "tensor {}: one row per thread ({threads}) takes {needed} bytes of buffers, but --max-memory allows {limit}; \
+         give at least {needed}, or fewer --threads",
+        tensor.escape_debug()
     )]
     RowTooLong { tensor: String, needed: u64, limit: u64, threads: usize },
     #[error("{}: {file} lies there already and would be taken for a part of the model; choose an empty folder", folder.display())]
     OtherWeights { folder: PathBuf, file: String },
+    #[error("{} cannot be written: {} is a file, not a folder", output.display(), path.display())]
+    NotAFolder { path: PathBuf, output: PathBuf },
+    #[error("cannot make the folder {}: {error}", folder.display())]
+    Folder { folder: PathBuf, error: std::io::Error },
     #[error("{} is both input and output; choose another name with -o", path.display())]
     OutputIsInput { path: PathBuf },
     #[error(

@@ -7,7 +7,9 @@
 
 mod budget;
 mod convert;
+mod disk;
 mod error;
+mod forecast;
 mod gather;
 mod memory;
 mod outputs;
@@ -24,14 +26,17 @@ use weightmill_kernels::Level;
 
 use self::budget::Buffers;
 use self::convert::Converter;
+use self::disk::Folders;
 use self::memory::Peak;
 use self::outputs::Writer;
 use self::work::Work;
 use crate::plan::{self, Plan};
 use crate::weights::Weights;
 
+pub use self::disk::Disk;
 pub use self::error::{Error, Site};
-pub use self::outputs::check;
+pub use self::forecast::Forecast;
+pub use self::outputs::{check, remove_stale};
 
 /// How to run. None of it changes a byte of the outputs.
 #[derive(Clone, Copy, Debug)]
@@ -103,20 +108,31 @@ impl<'a> Run<'a> {
         self.buffers.size() * self.settings.threads.get() as u64
     }
 
-    /// Writes all outputs.
+    /// Checks what [`Run::execute`] checks before it writes: see [`check`].
     ///
     /// # Errors
-    /// Any error leaves nothing under the names of the outputs, unless it says so. Of several defects in the weights
+    /// If the run would not start.
+    pub fn check(&self) -> Result<(), Error> {
+        check(self.plan, self.weights.source(), self.settings.force)
+    }
+
+    /// Writes all outputs, and makes the folders that they go to.
+    ///
+    /// # Errors
+    /// Any error leaves nothing under the names of the outputs, and no folder that was not there, unless it says so. Of several defects in the weights
     /// the first in the order of the source is reported, whatever the number of threads.
     pub fn execute(&self, control: Control<'_>) -> Result<Measured, Error> {
         let start = Instant::now();
         let peak = Peak::default();
-        check(self.plan, self.weights.source(), self.settings.force)?;
+        self.check()?;
+        let folders = Folders::make(self.plan)?;
+        // Goes before the folders do.
         let files = outputs::create(self.plan, self.settings.force)?;
         Writer::with(&files, |writer| self.convert(writer, control, &peak))?;
         peak.sample();
         self.weights.source().check_unchanged()?;
         outputs::commit(files, control.cancel)?;
+        folders.keep();
         Ok(Measured { seconds: start.elapsed().as_secs_f64(), memory_bytes: peak.bytes() })
     }
 

@@ -1,15 +1,15 @@
 //! The files of all outputs: checked before the start, written beside their names, committed together.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
-use weightmill_formats::output::{check_target, free_space};
+use weightmill_formats::output::{self, check_target};
 use weightmill_formats::{OutputFile, Source};
 
 use super::Error;
+use super::disk::{Disk, check_folder_of};
 use super::work::Place;
 use crate::plan::{OutputPlan, Part, Plan};
 
@@ -24,23 +24,22 @@ pub fn check(plan: &Plan, source: &dyn Source, force: bool) -> Result<(), Error>
     let inputs: Vec<PathBuf> = source.files().iter().filter_map(|path| path.canonicalize().ok()).collect();
     let folders = plan.outputs.iter().filter(|output| output.target.recipe().is_none());
     folders.into_iter().try_for_each(check_folder)?;
-    let mut needed: BTreeMap<u64, (PathBuf, u64)> = BTreeMap::new();
     for part in parts(plan) {
         if part.path.canonicalize().is_ok_and(|path| inputs.contains(&path)) {
             return Err(Error::OutputIsInput { path: part.path.clone() });
         }
+        check_folder_of(&part.path)?;
         check_target(&part.path, force)?;
-        let folder = folder(&part.path);
-        let (_, bytes) = needed.entry(filesystem(folder)).or_insert_with(|| (folder.to_owned(), 0));
-        *bytes = bytes.saturating_add(part.bytes);
     }
-    for (folder, needed) in needed.into_values() {
-        let available = free_space(&folder)?;
-        if available < needed {
-            return Err(Error::NoSpace { folder, needed, available });
-        }
+    match Disk::of(plan)?.into_iter().find(|disk| !disk.enough) {
+        Some(Disk { folder, needed, free, .. }) => Err(Error::NoSpace { folder, needed, available: free }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Removes what killed runs left beside the same outputs, and returns the paths: see [`output::remove_stale`].
+pub fn remove_stale(plan: &Plan) -> Vec<PathBuf> {
+    parts(plan).flat_map(|part| output::remove_stale(&part.path)).collect()
 }
 
 /// Refuses a checkpoint folder in which other weights would lie beside those written: whatever opens it would mix them.
@@ -128,23 +127,6 @@ pub(super) fn commit(files: Vec<OutputFile>, cancel: &AtomicBool) -> Result<(), 
     Ok(())
 }
 
-fn parts(plan: &Plan) -> impl Iterator<Item = &Part> {
+pub(super) fn parts(plan: &Plan) -> impl Iterator<Item = &Part> {
     plan.outputs.iter().flat_map(|output| &output.parts)
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// A number that folders on one file system share.
-#[cfg(unix)]
-fn filesystem(folder: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
-    folder.metadata().map_or(0, |metadata| metadata.dev())
-}
-
-/// Elsewhere all outputs are taken to share one file system, which asks for too much rather than too little.
-#[cfg(not(unix))]
-fn filesystem(_folder: &Path) -> u64 {
-    0
 }

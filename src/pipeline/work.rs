@@ -215,6 +215,11 @@ impl<'a> Work<'a> {
         self.columns / info.block_len * info.block_bytes
     }
 
+    /// Number of weights.
+    pub fn len(&self) -> u64 {
+        self.rows as u64 * self.columns as u64
+    }
+
     /// Bytes in the source.
     pub fn source_bytes(&self) -> u64 {
         self.source_bytes
@@ -241,15 +246,17 @@ impl<'a> Work<'a> {
     pub fn chunks(&self) -> impl Iterator<Item = Range<usize>> {
         let mut next = 0;
         std::iter::from_fn(move || {
-            let first = next;
-            if first >= self.rows {
-                return None;
-            }
-            let expert = (first / self.rows_per_expert + 1) * self.rows_per_expert;
-            let piece = self.starts.get(self.starts.partition_point(|start| *start <= first)).copied();
-            next = expert.min(piece.unwrap_or(self.rows)).min(first.saturating_add(self.chunk_rows));
-            Some(first..next)
+            let chunk = (next < self.rows).then(|| self.chunk_at(next))?;
+            next = chunk.end;
+            Some(chunk)
         })
+    }
+
+    /// The run of rows, of at most [`Work::chunk_rows`], that begins with row `first`.
+    pub fn chunk_at(&self, first: usize) -> Range<usize> {
+        let expert = (first / self.rows_per_expert + 1) * self.rows_per_expert;
+        let piece = self.starts.get(self.starts.partition_point(|start| *start <= first)).copied();
+        first..expert.min(piece.unwrap_or(self.rows)).min(first.saturating_add(self.chunk_rows))
     }
 }
 

@@ -25,9 +25,9 @@ pub enum PlanError {
         list(names)
     )]
     Fallback { recipe: &'static str, names: Vec<String> },
-    #[error("tensor {name} cannot be written as {to}: this program cannot encode that type yet")]
+    #[error("tensor {} cannot be written as {to}: this program cannot encode that type yet", name.escape_debug())]
     CannotEncode { name: String, to: Dtype },
-    #[error("tensor {name} cannot be converted from {from} to {to}: this program cannot decode {from}")]
+    #[error("tensor {} cannot be converted from {from} to {to}: this program cannot decode {from}", name.escape_debug())]
     CannotDecode { name: String, from: Dtype, to: Dtype },
     #[error(
         "{recipe}: {} already quantized: {}. Quantizing again loses quality: start from F32, F16 or BF16, or \
@@ -49,7 +49,8 @@ pub enum PlanError {
     )]
     MissingImportance { recipe: &'static str, names: Vec<String> },
     #[error(
-        "the importance matrix has {found} values for tensor {name}, which needs {expected}: it was made from another model"
+        "the importance matrix has {found} values for tensor {}, which needs {expected}: it was made from another model",
+        name.escape_debug()
     )]
     ImportanceSize { name: String, found: usize, expected: u64 },
     #[error("--prune-layers {layer}: no tensor lies in block {layer}")]
@@ -69,9 +70,11 @@ const LISTED: usize = 4;
 
 /// `a, b and 3 more`.
 pub(super) fn list(names: &[String]) -> String {
-    match names.split_at_checked(LISTED) {
-        Some((first, rest)) if !rest.is_empty() => format!("{} and {} more", first.join(", "), rest.len()),
-        _ => names.join(", "),
+    let shown: Vec<String> = names.iter().take(LISTED).map(|name| name.escape_debug().to_string()).collect();
+    let shown = shown.join(", ");
+    match names.len().saturating_sub(LISTED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

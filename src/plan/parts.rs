@@ -87,6 +87,7 @@ fn by_size(
         }
         if bytes > room_left {
             let name = &tensors[index].name;
+            let name = name.escape_debug();
             warnings.push(format!("tensor {name} alone takes {bytes} bytes: its part is larger than --shard-size"));
         }
         room_left = room_left.saturating_sub(bytes);

@@ -41,7 +41,13 @@ impl fmt::Display for Table<'_> {
 fn cells(tensor: &PlannedTensor) -> [String; 5] {
     let shape: Vec<String> = tensor.shape.iter().map(u64::to_string).collect();
     let PlannedTensor { name, to, .. } = tensor;
-    [name.clone(), shape.join("x"), tensor.stored_as().to_owned(), to.to_string(), tensor.bytes().to_string()]
+    [
+        name.escape_debug().to_string(),
+        shape.join("x"),
+        tensor.stored_as().to_owned(),
+        to.to_string(),
+        tensor.bytes().to_string(),
+    ]
 }
 
 /// Names and types to the left, numbers to the right.

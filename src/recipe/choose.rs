@@ -39,18 +39,21 @@ pub struct Choice {
 #[allow(missing_docs)]
 pub enum ChooseError {
     #[error(
-        "tensor {name}: rows of {columns} weights do not fill blocks of {dtype} ({block} weights), which was asked for by name; choose another type for it"
+        "tensor {}: rows of {columns} weights do not fill blocks of {dtype} ({block} weights), which was asked for by name; choose another type for it",
+        name.escape_debug()
     )]
     DoesNotFit { name: String, columns: u64, dtype: Dtype, block: usize },
     #[error(
-        "tensor {name}: rows of {columns} weights do not fill blocks of {dtype}, and no other type is known to take its place"
+        "tensor {}: rows of {columns} weights do not fill blocks of {dtype}, and no other type is known to take its place",
+        name.escape_debug()
     )]
     NoFallback { name: String, columns: u64, dtype: Dtype },
     #[error(
-        "tensor {name}: a model with experts needs the block number in the names of its feed-forward tensors, as in blk.0."
+        "tensor {}: a model with experts needs the block number in the names of its feed-forward tensors, as in blk.0.",
+        name.escape_debug()
     )]
     NoBlock { name: String },
-    #[error("tensor {name} is in block {block}, but the metadata says that there are {layers}")]
+    #[error("tensor {} is in block {block}, but the metadata says that there are {layers}", name.escape_debug())]
     BadBlock { name: String, block: i32, layers: usize },
 }
 

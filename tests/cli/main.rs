@@ -6,6 +6,7 @@ mod defects;
 mod inspect;
 #[cfg(unix)]
 mod interrupt;
+mod license;
 mod outputs;
 mod pickles;
 mod reproducible;

@@ -120,6 +120,9 @@ fn a_dry_run_writes_nothing_and_forecasts_the_run() {
     for document in [&mut forecast, &mut measured] {
         let document = document.as_object_mut().unwrap();
         assert!(document.remove("seconds").is_some() && document.remove("memory_bytes").is_some());
+        let preflight = document["preflight"].as_object_mut().unwrap();
+        assert!(preflight.remove("forecast_seconds").is_some_and(|seconds| seconds.as_f64().unwrap() > 0.0));
+        assert!(preflight["disk"].as_object_mut().unwrap().remove("free").is_some());
     }
     assert_eq!(forecast, measured);
 }

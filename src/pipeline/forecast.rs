@@ -1,0 +1,161 @@
+//! How long a run will take, from a short measurement of itself.
+//!
+//! Tensors that are stored alike and wanted in the same types make a group. Of each group the very work of the run is
+//! done on a few rows, all threads at once, and thrown away: so the measurement knows this computer, its load, the CPU
+//! level, the matrices and the types. Reading is measured on a few mebibytes spread over the files.
+//!
+//! What is not measured is how fast the disk takes the outputs, for nothing may be written yet: where that is what a run
+//! waits for, it takes longer.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use rayon::ThreadPool;
+use rayon::prelude::*;
+use weightmill_formats::{Source, TensorInfo};
+use weightmill_kernels::Dtype;
+
+use super::convert::Converter;
+use super::work::Work;
+use super::{Error, Run};
+
+/// Time that is spent on converting, all groups together; reading takes what it takes.
+const BUDGET: Duration = Duration::from_millis(60);
+
+/// Least share of that for a group.
+const LEAST: Duration = Duration::from_millis(2);
+
+/// Places in the files at which reading is measured, and bytes that are read at each.
+const READ_PLACES: u64 = 4;
+const READ_BYTES: u64 = 1 << 20;
+
+/// Distance of the bytes that are looked at: no page is smaller.
+const PAGE: usize = 4096;
+
+/// How long a run will take.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Forecast {
+    /// Bringing the source into memory, beyond what converting takes when it is there.
+    pub reading: f64,
+    /// Everything that threads do with the weights.
+    pub converting: f64,
+}
+
+impl Forecast {
+    /// The whole.
+    pub fn seconds(self) -> f64 {
+        self.reading + self.converting
+    }
+}
+
+/// What makes work alike: how it is stored, and what becomes of it.
+type Kind = (String, bool, Vec<(Dtype, Dtype, bool, bool)>);
+
+impl Run<'_> {
+    /// Measures how long the run will take. Writes nothing; takes about a tenth of a second, and longer where the source
+    /// is slow or a single row takes long.
+    ///
+    /// # Errors
+    /// If threads cannot be started.
+    pub fn forecast(&self) -> Result<Forecast, Error> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.settings.threads.get()).build()?;
+        Ok(Forecast { reading: self.reading_seconds(&pool), converting: self.converting_seconds(&pool) })
+    }
+
+    fn converting_seconds(&self, pool: &ThreadPool) -> f64 {
+        let mut groups: BTreeMap<Kind, (u64, &Work<'_>)> = BTreeMap::new();
+        for work in self.works.iter().filter(|work| work.len() > 0) {
+            let (weights, largest) = groups.entry(self.kind(work)).or_insert((0, work));
+            *weights += work.len();
+            if largest.len() < work.len() {
+                *largest = work;
+            }
+        }
+        let all: u64 = groups.values().map(|(weights, _)| weights).sum();
+        let seconds = groups.values().map(|&(weights, work)| {
+            let budget = BUDGET.mul_f64(weights as f64 / all as f64).max(LEAST);
+            let speeds = pool.broadcast(|thread| {
+                let converter = Converter::discarding(self.settings.level, self.weights, self.buffers);
+                speed(converter, work, (thread.index(), thread.num_threads()), budget)
+            });
+            weights as f64 / speeds.iter().sum::<f64>()
+        });
+        seconds.sum()
+    }
+
+    fn kind(&self, work: &Work<'_>) -> Kind {
+        let pieces = work.tensor.data.pieces();
+        let stored = pieces.first().map(|piece| self.weights.list()[piece.weight].stored_as().to_owned());
+        let encodings = work.encodings.iter().map(|e| (e.via, e.to, e.lossless, e.importance.is_some()));
+        (stored.unwrap_or_default(), work.is_transposed(), encodings.collect())
+    }
+
+    /// Reads everywhere twice: what the second time takes less is the time that the disk needs.
+    fn reading_seconds(&self, pool: &ThreadPool) -> f64 {
+        let source = self.weights.source();
+        let samples = samples(source);
+        let time = || {
+            let start = Instant::now();
+            pool.install(|| samples.par_iter().for_each(|(tensor, range)| touch(source, tensor, range)));
+            start.elapsed()
+        };
+        let waiting = time().saturating_sub(time());
+        let sampled: u64 = samples.iter().map(|(_, range)| range.end - range.start).sum();
+        let all: u64 = self.works.iter().map(Work::source_bytes).sum();
+        if sampled == 0 { 0.0 } else { waiting.as_secs_f64() * all as f64 / sampled as f64 }
+    }
+}
+
+/// Weights that one thread of several, which all run at once, converts in a second.
+fn speed(mut converter: Converter<'_>, work: &Work<'_>, (thread, threads): (usize, usize), budget: Duration) -> f64 {
+    // Defects of weights are for the run to find.
+    let mut time = |rows: Range<usize>| {
+        let start = Instant::now();
+        let _ = converter.convert(work, rows);
+        start.elapsed()
+    };
+    // Each thread has rows of its own, as long as there are enough.
+    let first = work.rows / threads * thread;
+    let chunk = |row: usize| work.chunk_at(if row < work.rows { row } else { 0 });
+    let mut rows = chunk(first);
+    let row = rows.start..rows.start + 1;
+    time(row.clone());
+    let one = time(row).max(Duration::from_nanos(1));
+    let step = (budget.as_secs_f64() / 4.0 / one.as_secs_f64()).clamp(1.0, rows.len() as f64) as usize;
+    let (begin, mut done, mut spent) = (Instant::now(), 0, Duration::ZERO);
+    loop {
+        rows.end = rows.end.min(rows.start + step);
+        // The first time the rows come from the disk, the second time from memory.
+        time(rows.clone());
+        spent += time(rows.clone());
+        done += rows.len() * work.columns;
+        if begin.elapsed() >= budget {
+            return done as f64 / spent.max(Duration::from_nanos(1)).as_secs_f64();
+        }
+        rows = chunk(rows.end);
+    }
+}
+
+/// Ranges of tensors, evenly spread over the bytes of the source.
+fn samples(source: &dyn Source) -> Vec<(&TensorInfo, Range<u64>)> {
+    let total: u64 = source.tensors().iter().map(|tensor| tensor.bytes).sum();
+    let mut wanted = (0..READ_PLACES).map(|place| (total / READ_PLACES * place) + total / READ_PLACES / 2).peekable();
+    let (mut samples, mut before) = (Vec::new(), 0);
+    for tensor in source.tensors() {
+        while let Some(place) = wanted.next_if(|place| *place < before + tensor.bytes) {
+            let begin = place - before;
+            samples.push((tensor, begin..tensor.bytes.min(begin + READ_BYTES)));
+        }
+        before += tensor.bytes;
+    }
+    samples
+}
+
+/// Has the pages of a range read, and gives them back.
+fn touch(source: &dyn Source, tensor: &TensorInfo, range: &Range<u64>) {
+    let bytes = &source.view(tensor)[range.start as usize..range.end as usize];
+    black_box(bytes.iter().step_by(PAGE).fold(0u8, |sum, byte| sum.wrapping_add(*byte)));
+    source.release(tensor, range.clone());
+}
