@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use weightmill_formats::output::{check_target, free_space};
+use weightmill_formats::output::{check_target, free_space, remove_stale};
 use weightmill_formats::{Kind, OutputFile};
 
 fn names(folder: &Path) -> Vec<String> {
@@ -44,6 +44,43 @@ fn dropped_without_a_commit() {
     output.write_all_at(b"0123456789", 0).unwrap();
     drop(output);
     assert!(names(folder.path()).is_empty());
+}
+
+#[test]
+fn what_a_killed_process_left_is_removed_and_nothing_else() {
+    let folder = TempDir::new().unwrap();
+    let target = folder.path().join("x.gguf");
+    let running = OutputFile::create(&target, 10, false).unwrap();
+    // As a process leaves it whose end released the lock.
+    let left = [".x.gguf.aB3dE6.partial", ".x.gguf.000000.partial"];
+    let others = [
+        ".x.gguf.partial",
+        ".x.gguf.abc.partial",
+        ".x.gguf.abc-ef.partial",
+        ".x.gguf.abcdefg.partial",
+        ".y.gguf.abcdef.partial",
+        "x.gguf.abcdef.partial",
+        ".x.gguf.abcdef.partial2",
+        ".x.gguf.fold10.partial",
+        ".x.gguf.link10.partial",
+    ];
+    for name in left.iter().chain(&others[..7]) {
+        fs::write(folder.path().join(name), "half a model").unwrap();
+    }
+    fs::create_dir(folder.path().join(others[7])).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(folder.path().join(others[0]), folder.path().join(others[8])).unwrap();
+
+    let mut removed = remove_stale(&target);
+    removed.sort();
+    assert_eq!(removed, [folder.path().join(left[1]), folder.path().join(left[0])]);
+    assert!(running.temporary().exists());
+    assert!(others[..8].iter().all(|name| folder.path().join(name).exists()));
+    #[cfg(unix)]
+    assert!(folder.path().join(others[8]).is_symlink());
+    running.commit().unwrap();
+    assert!(target.exists() && remove_stale(&target).is_empty());
+    assert!(remove_stale(&folder.path().join("no/such/folder/x")).is_empty());
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod interrupt;
 mod license;
 mod outputs;
 mod pickles;
+mod preflight;
 mod reproducible;
 mod support;
 mod tokenizer;

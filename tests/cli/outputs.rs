@@ -52,6 +52,54 @@ fn an_output_is_a_file_or_a_folder() {
 }
 
 #[test]
+fn folders_that_were_made_go_again_when_the_run_fails() {
+    let dir = folder();
+    let broken = Tiny::new().set("output.weight", 3, 5, f32::NAN).write(&dir.path().join("broken.gguf"));
+    let run = |output: &str| {
+        quantize().current_dir(&dir).arg(&broken).args(["--q8", "-o", output]).assert().code(1);
+    };
+    run("a/b/c/");
+    run("x/y.gguf");
+    assert_eq!(names(dir.path()), ["broken.gguf"]);
+    // What was there stays, empty or not, and so does what somebody else put into a new folder.
+    fs::create_dir_all(dir.path().join("old/inner")).unwrap();
+    run("old/inner/new/");
+    run("old/inner/");
+    assert_eq!(names(&dir.path().join("old")), ["inner"]);
+    assert_eq!(names(&dir.path().join("old/inner")), [""; 0]);
+}
+
+#[test]
+fn names_of_tensors_do_not_steer_the_terminal() {
+    let dir = folder();
+    let name = "blk.0.\x1b]0;title\x07\nerror: forged\r\u{202e}.weight";
+    let input = Tiny::new().rename("blk.0.ffn_up.weight", name).write(&dir.path().join("tiny.gguf"));
+    let escaped = name.escape_debug().to_string();
+    let run = |input: &Path, arguments: &[&str]| {
+        let output = quantize().current_dir(&dir).arg(input).args(arguments).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        assert!(!text.iter().any(|byte| byte.is_ascii_control() && *byte != b'\n'), "{arguments:?}");
+        String::from_utf8(text).unwrap()
+    };
+    for arguments in [&["--q8", "--dry-run"] as &[&str], &["--q8", "-v"], &["-t", "Q4_K_M", "--prune-layers", "7"]] {
+        let text = run(&input, arguments);
+        assert!(!text.contains("\nerror: forged"), "{text}");
+    }
+    assert!(run(&input, &["--q8", "--dry-run"]).contains(&escaped));
+    let broken = Tiny::new().rename("blk.0.ffn_up.weight", name).set(name, 0, 0, f32::NAN);
+    let broken = broken.write(&dir.path().join("broken.gguf"));
+    assert!(run(&broken, &["--q8"]).contains(&escaped));
+    // 5000 bytes are too few for the longest row.
+    let long = Tiny::new().rename("blk.0.ffn_down.weight", name).rename("blk.1.ffn_down.weight", "blk.1.x.weight");
+    let long = long.write(&dir.path().join("long.gguf"));
+    let message = run(&long, &["--q8", "--threads", "1", "--max-memory", "3000", "--force"]);
+    assert!(message.contains(&escaped), "{message}");
+    let quantized = dir.path().join("tiny-Q8_0.gguf");
+    let message = run(&quantized, &["-t", "Q4_K_M"]);
+    assert!(message.contains("already quantized") && !message.contains("\nerror: forged"), "{message}");
+}
+
+#[test]
 fn an_existing_output_needs_force() {
     let dir = folder();
     let input = Tiny::new().write(&dir.path().join("tiny.gguf"));

@@ -95,6 +95,13 @@ impl Tiny {
         self
     }
 
+    /// Gives a tensor another name.
+    pub fn rename(mut self, tensor: &str, name: &str) -> Tiny {
+        let (spec, _) = self.tensors.iter_mut().find(|(spec, _)| spec.name == tensor).expect("a tensor");
+        name.clone_into(&mut spec.name);
+        self
+    }
+
     /// Writes one GGUF file.
     pub fn write(&self, path: &Path) -> PathBuf {
         let specs: Vec<TensorSpec> = self.tensors.iter().map(|(spec, _)| spec.clone()).collect();
