@@ -112,6 +112,8 @@ def cases(folder):
         kinds = [kind for prefix, kind in KINDS.items() if label.startswith(prefix)]
         for kind in kinds[:1]:
             yield from kind(label, entry, load(folder / file))
+    for path in sorted(folder.glob("e2e_ct_*")):
+        yield Whole(path, load(folder / "e2e_bf16/model.safetensors"))
 
 
 def compressed(label, entry, fixture):
@@ -233,6 +235,24 @@ class Rows(Case):
     def check(self, decoded, dequantize):
         decoded[self.name] = Tensor("F32", decoded[self.name].bits[[0, 127, 128, 255]])
         return super().check(decoded, dequantize)
+
+
+class Whole(Case):
+    """A whole checkpoint, whose weights are nearly those that it was made from."""
+
+    def __init__(self, folder, original):
+        super().__init__(folder.name, json.loads((folder / "config.json").read_text()), load(folder / "model.safetensors"), None, None)
+        self.original = original
+
+    def check(self, decoded, dequantize):
+        weights = {name: tensor.bits for name, tensor in decoded.items() if "#" not in name}
+        if set(weights) != set(self.original):
+            return f"weights {sorted(weights)}"
+        for name, original in self.original.items():
+            error = np.linalg.norm(weights[name] - original.f32()) / np.linalg.norm(original.f32())
+            if not error < (0.15 if "proj" in name else 1e-9):
+                return f"{name} is off by {error:.3}"
+        return None
 
 
 def gpt_oss(label, _, fixture):

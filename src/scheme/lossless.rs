@@ -16,6 +16,7 @@ use super::coding::Coding;
 use super::grouped::{Grouped, Offsets};
 use super::numbers::Then;
 use super::shared::Shared;
+use crate::weights::Encoded as _;
 
 /// Rows of a weight whose scales are looked at together.
 const ROWS: usize = 64;
@@ -47,7 +48,9 @@ pub(super) fn find(weight: &Grouped, source: &dyn Source, level: Level) -> Optio
     let block = dtype.info().block_len;
     let aligned = grid.block_columns.is_multiple_of(block) || grid.groups == 1;
     let whole = codes.columns.is_multiple_of(block);
-    (aligned && whole && exact(weight, source, level)).then_some(dtype)
+    let fits = aligned && whole && exact(weight, source, level);
+    release(weight, source);
+    fits.then_some(dtype)
 }
 
 /// The types that keep the scales of 4-bit floats as they are stored here.
@@ -74,12 +77,20 @@ fn exact(weight: &Grouped, source: &dyn Source, level: Level) -> bool {
         rows.into_iter().all(|row| {
             let (scales, offsets) = shared.of(row, 0);
             scales.iter().zip(offsets).all(|(&scale, &offset)| {
-                // With a negative scale and a zero point, zero would change its sign.
-                let zero_point = matches!(weight.offsets, Offsets::Codes { .. });
-                is_f16(scale) && is_f16(minimum(weight, scale, offset)) && !(zero_point && scale.is_sign_negative())
+                // With a zero point and a scale that is not positive, zeros would change their sign.
+                let sign_changes = matches!(weight.offsets, Offsets::Codes { .. }) && scale <= 0.0;
+                is_f16(scale) && is_f16(minimum(weight, scale, offset)) && !sign_changes
             })
         })
     })
+}
+
+/// Tells the system that what was looked at is not needed before the weight is decoded.
+fn release(weight: &Grouped, source: &dyn Source) {
+    for part in weight.parts().into_iter().filter(|part| *part != weight.codes.tensor) {
+        let tensor = &source.tensors()[part];
+        source.release(tensor, 0..tensor.bytes);
+    }
 }
 
 /// What is added to `code * scale`. For zero points: exact, as both factors have few bits.

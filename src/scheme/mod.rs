@@ -82,6 +82,7 @@ const AUXILIARY: &[&str] = &[
     "input_scale",
     "input_zero_point",
     "input_global_scale",
+    "input_scale_ub",
     "_input_scale",
     "_input_global_scale",
     "output_scale",
@@ -91,6 +92,7 @@ const AUXILIARY: &[&str] = &[
     "q_scale",
     "k_scale",
     "v_scale",
+    "kv_scale",
     "prob_scale",
     "k_zero_point",
     "v_zero_point",
@@ -135,7 +137,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
 
 const UNQUANTIZED: &str = "convert the unquantized checkpoint that it was made from";
 
-/// The weights of `source`: those that one of [`SCHEMES`] keeps in several tensors, and every other tensor as it is, in the
+/// The weights of `source`, a checkpoint: those that one of [`SCHEMES`] keeps in several tensors, and every other tensor as it is, in the
 /// order of the source. `config` are the settings that [`quantization_config`] finds in config.json, or the content of
 /// hf_quant_config.json. The notes say what a user should know.
 ///

@@ -14,6 +14,7 @@ const METHODS: &[&str] = &[
     "fbgemm_fp8",
     "fp8",
     "gptq",
+    "intel/auto-round",
     "modelopt",
     "modelopt_fp4",
     "mxfp4",
@@ -149,10 +150,9 @@ impl<'a> Settings<'a> {
     /// # Errors
     /// When the tensors have another layout than GPTQ's.
     pub fn gptq_version(&self) -> Result<GptqVersion, SchemeError> {
-        let packing = self.text("packing_format");
         let format = match self.text("quant_method") {
             Some("gptq") => self.text("checkpoint_format").or_else(|| self.text("format")),
-            Some("auto-round") => packing,
+            Some("auto-round" | "intel/auto-round") => self.text("packing_format"),
             _ => None,
         };
         match format {

@@ -194,14 +194,18 @@ impl<'a> Part<'a> {
         Ok(self.bytes().as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)))
     }
 
-    /// Two positive numbers, of which 64-bit integers hold each.
+    /// Two positive integers.
     pub fn pair(&self) -> Result<[usize; 2], SchemeError> {
-        self.is_of(&[Dtype::I64], "I64")?;
-        let &[rows, columns] = self.bytes().as_chunks().0 else { return Err(self.shape("[2]")) };
-        let length = |bytes| usize::try_from(i64::from_le_bytes(bytes)).ok().filter(|length| *length > 0);
-        match (length(rows), length(columns)) {
-            (Some(rows), Some(columns)) => Ok([rows, columns]),
-            _ => Err(self.value("does not hold two positive lengths")),
+        self.is_of(&[Dtype::I64, Dtype::I32], "I64 or I32")?;
+        self.has_shape(&[2])?;
+        let bytes = self.bytes();
+        let lengths = match self.info.dtype {
+            Dtype::I64 => bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect::<Vec<_>>(),
+            _ => bytes.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes).into()).collect(),
+        };
+        match *lengths.iter().filter_map(|&length| usize::try_from(length).ok()).collect::<Vec<_>>() {
+            [rows, columns] if rows > 0 && columns > 0 => Ok([rows, columns]),
+            _ => Err(self.value(format!("is {lengths:?}, not two positive lengths"))),
         }
     }
 

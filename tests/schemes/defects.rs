@@ -193,7 +193,7 @@ fn shapes_that_do_not_fit_are_errors() {
 #[test]
 fn types_that_do_not_fit_are_errors() {
     for (source, tensor, dtype) in [
-        (packed(), "m.weight_shape", I32),
+        (packed(), "m.weight_shape", U8),
         (packed(), "m.weight_scale", I32),
         (gptq(), "m.qweight", U32),
         (gptq(), "m.qzeros", F32),
