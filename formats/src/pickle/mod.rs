@@ -2,8 +2,8 @@
 //! rebuild the tensors, and whose entries `data/KEY` are their storages.
 //!
 //! A pickle is a program, and Python runs it: it can call any function of the machine that opens it. Here nothing is
-//! called. [`machine`] knows the opcodes that build containers, numbers and texts; the names that such a program may
-//! refer to are the rows of [`globals`], and each row stands for data, not for code. Whatever else is in a pickle is an
+//! called. `machine` knows the opcodes that build containers, numbers and texts; the names that such a program may
+//! refer to are the rows of `globals`, and each row stands for data, not for code. Whatever else is in a pickle is an
 //! error with its name and place. Because a checkpoint in this form should be met with suspicion all the same,
 //! [`crate::open`] refuses it: [`crate::open_as`] has to be told.
 //!
