@@ -1,11 +1,11 @@
 //! How long a run will take, from a short measurement of itself.
 //!
 //! Tensors that are stored alike and wanted in the same types make a group. Of each group the very work of the run is
-//! done on a few rows, all threads at once, and thrown away: so the measurement knows this computer, its load, the CPU
-//! level, the matrices and the types. Reading is measured on a few mebibytes spread over the files.
+//! done on a few rows, all threads at once, and thrown away: so the measurement knows this computer, the CPU level, the
+//! matrices and the types. Of many short times the median counts, which other programs rarely disturb; a run beside
+//! them takes longer. Reading is measured on a few mebibytes spread over the files.
 //!
-//! What is not measured is how fast the disk takes the outputs, for nothing may be written yet: where that is what a run
-//! waits for, it takes longer.
+//! How fast the disk takes the outputs is not measured, for nothing may be written yet, but assumed: [`WRITE_SPEED`].
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -19,7 +19,7 @@ use weightmill_kernels::Dtype;
 
 use super::convert::Converter;
 use super::work::Work;
-use super::{Error, Run};
+use super::{Error, Run, memory};
 
 /// Time that is spent on converting, all groups together; reading takes what it takes.
 const BUDGET: Duration = Duration::from_millis(60);
@@ -31,22 +31,27 @@ const LEAST: Duration = Duration::from_millis(2);
 const READ_PLACES: u64 = 4;
 const READ_BYTES: u64 = 1 << 20;
 
+/// Bytes that the system takes in a second: what a file system on a solid-state disk does.
+const WRITE_SPEED: f64 = 1e9;
+
 /// Distance of the bytes that are looked at: no page is smaller.
 const PAGE: usize = 4096;
 
 /// How long a run will take.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Forecast {
-    /// Bringing the source into memory, beyond what converting takes when it is there.
+    /// Waiting for the source; nothing if the system has it in memory.
     pub reading: f64,
     /// Everything that threads do with the weights.
     pub converting: f64,
+    /// Handing the outputs to the system.
+    pub writing: f64,
 }
 
 impl Forecast {
     /// The whole.
     pub fn seconds(self) -> f64 {
-        self.reading + self.converting
+        self.reading + self.converting + self.writing
     }
 }
 
@@ -61,7 +66,12 @@ impl Run<'_> {
     /// If threads cannot be started.
     pub fn forecast(&self) -> Result<Forecast, Error> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.settings.threads.get()).build()?;
-        Ok(Forecast { reading: self.reading_seconds(&pool), converting: self.converting_seconds(&pool) })
+        let written: u64 = self.plan.outputs.iter().map(|output| output.bytes()).sum();
+        Ok(Forecast {
+            reading: self.reading_seconds(&pool),
+            converting: self.converting_seconds(&pool),
+            writing: written as f64 / WRITE_SPEED,
+        })
     }
 
     fn converting_seconds(&self, pool: &ThreadPool) -> f64 {
@@ -92,19 +102,18 @@ impl Run<'_> {
         (stored.unwrap_or_default(), work.is_transposed(), encodings.collect())
     }
 
-    /// Reads everywhere twice: what the second time takes less is the time that the disk needs.
     fn reading_seconds(&self, pool: &ThreadPool) -> f64 {
         let source = self.weights.source();
         let samples = samples(source);
-        let time = || {
-            let start = Instant::now();
-            pool.install(|| samples.par_iter().for_each(|(tensor, range)| touch(source, tensor, range)));
-            start.elapsed()
-        };
-        let waiting = time().saturating_sub(time());
+        let (start, before) = (Instant::now(), memory::faults_from_disk());
+        pool.install(|| samples.par_iter().for_each(|(tensor, range)| touch(source, tensor, range)));
+        // Where the system counts, it also says when everything was in memory already.
+        if before.is_some() && before == memory::faults_from_disk() {
+            return 0.0;
+        }
         let sampled: u64 = samples.iter().map(|(_, range)| range.end - range.start).sum();
         let all: u64 = self.works.iter().map(Work::source_bytes).sum();
-        if sampled == 0 { 0.0 } else { waiting.as_secs_f64() * all as f64 / sampled as f64 }
+        if sampled == 0 { 0.0 } else { start.elapsed().as_secs_f64() * all as f64 / sampled as f64 }
     }
 }
 
@@ -123,16 +132,17 @@ fn speed(mut converter: Converter<'_>, work: &Work<'_>, (thread, threads): (usiz
     let row = rows.start..rows.start + 1;
     time(row.clone());
     let one = time(row).max(Duration::from_nanos(1));
-    let step = (budget.as_secs_f64() / 4.0 / one.as_secs_f64()).clamp(1.0, rows.len() as f64) as usize;
-    let (begin, mut done, mut spent) = (Instant::now(), 0, Duration::ZERO);
+    let step = (budget.as_secs_f64() / 16.0 / one.as_secs_f64()).clamp(1.0, rows.len() as f64) as usize;
+    let (begin, mut speeds) = (Instant::now(), Vec::new());
     loop {
         rows.end = rows.end.min(rows.start + step);
         // The first time the rows come from the disk, the second time from memory.
         time(rows.clone());
-        spent += time(rows.clone());
-        done += rows.len() * work.columns;
+        let seconds = time(rows.clone()).max(Duration::from_nanos(1)).as_secs_f64();
+        speeds.push((rows.len() * work.columns) as f64 / seconds);
         if begin.elapsed() >= budget {
-            return done as f64 / spent.max(Duration::from_nanos(1)).as_secs_f64();
+            let middle = speeds.len() / 2;
+            return *speeds.select_nth_unstable_by(middle, f64::total_cmp).1;
         }
         rows = chunk(rows.end);
     }

@@ -1,4 +1,4 @@
-//! How much memory the process takes.
+//! What the system says of this process's memory.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -41,5 +41,19 @@ fn anonymous_bytes() -> Option<u64> {
 
 #[cfg(not(target_os = "linux"))]
 fn anonymous_bytes() -> Option<u64> {
+    None
+}
+
+/// Times that a page had to come from the disk because it was not in memory, all threads together.
+// Field 12 of /proc/PID/stat, majflt; the program's name before it is in parentheses and may hold anything.
+#[cfg(target_os = "linux")]
+pub(super) fn faults_from_disk() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(9)?.parse().ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn faults_from_disk() -> Option<u64> {
     None
 }

