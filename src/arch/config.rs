@@ -91,6 +91,13 @@ impl Config {
         }
     }
 
+    /// Sets `key` if it is absent; a null that is written out stays.
+    pub fn set_absent(&mut self, key: &str, value: impl Into<Json>) {
+        if !self.mentions(key) {
+            self.settings.insert(key.to_owned(), value.into());
+        }
+    }
+
     /// Moves the value of `key`, an older or newer name of `name`, to where it is looked for.
     pub fn alias(&mut self, key: &str, name: &str) {
         if let Some(value) = self.take(key) {

@@ -21,7 +21,7 @@ pub const DEEPSEEK_V2: Architecture = Architecture {
         config.set_default("n_routed_experts", 64);
         config.set_default("n_shared_experts", 2);
         config.set_default("moe_intermediate_size", 1407);
-        config.set_default("first_k_dense_replace", 0);
+        config.set_absent("first_k_dense_replace", 0);
         config.set_default("routed_scaling_factor", 1.0);
         complete(config, 32)
     },
@@ -35,12 +35,12 @@ pub const DEEPSEEK_V3: Architecture = Architecture {
         config.set_default("max_position_embeddings", 4096);
         config.set_default("n_routed_experts", 256);
         config.set_default("n_shared_experts", 1);
-        config.set_default("num_experts_per_tok", 8);
-        config.set_default("n_group", 8);
-        config.set_default("topk_group", 4);
-        config.set_default("norm_topk_prob", true);
+        config.set_absent("num_experts_per_tok", 8);
+        config.set_absent("n_group", 8);
+        config.set_absent("topk_group", 4);
+        config.set_absent("norm_topk_prob", true);
         config.set_default("moe_intermediate_size", 2048);
-        config.set_default("first_k_dense_replace", 3);
+        config.set_absent("first_k_dense_replace", 3);
         config.set_default("routed_scaling_factor", 2.5);
         config.set_default("num_nextn_predict_layers", 1);
         complete(config, 128)
@@ -53,9 +53,7 @@ fn complete(config: &mut Config, key_value_heads: u32) -> Result<(), ConfigError
     config.set_default("rms_norm_eps", 1e-6);
     config.set_default("kv_lora_rank", 512);
     // a null that is written out means that queries are projected directly
-    if !config.mentions("q_lora_rank") {
-        config.set_default("q_lora_rank", 1536);
-    }
+    config.set_absent("q_lora_rank", 1536);
     config.set_default("qk_nope_head_dim", 128);
     config.set_default("qk_rope_head_dim", 64);
     config.set_default("v_head_dim", 128);

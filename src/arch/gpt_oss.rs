@@ -35,9 +35,7 @@ fn complete(config: &mut Config) -> Result<(), ConfigError> {
     config.set_default("sliding_window", 128);
     config.set_default("attention_bias", true);
     // a null that is written out means that the heads share the embedding
-    if !config.mentions("head_dim") {
-        config.set_default("head_dim", 64);
-    }
+    config.set_absent("head_dim", 64);
     complete_key_value_heads(config, 8)?;
     config.set_default("head_dim", Decoder::read(config)?.head_dim);
     Ok(())

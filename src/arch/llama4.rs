@@ -29,9 +29,7 @@ fn complete(config: &mut Config) -> Result<(), ConfigError> {
     config.set_default("intermediate_size", 8192);
     config.set_default("intermediate_size_mlp", 16_384);
     // a null that is written out means that the heads share the embedding
-    if !config.mentions("head_dim") {
-        config.set_default("head_dim", 128);
-    }
+    config.set_absent("head_dim", 128);
     complete_key_value_heads(config, 8)?;
     config.set_default("head_dim", Decoder::read(config)?.head_dim);
     config.set("moe_intermediate_size", config.required_count("intermediate_size")?);

@@ -1,5 +1,7 @@
 //! Qwen 2 and 2.5, Qwen 3, and both with experts.
 
+use weightmill_formats::Value;
+
 use super::config::{Config, ConfigError};
 use super::decoder::{Decoder, complete_key_value_heads};
 use super::experts::{Experts, gated_shared_expert};
@@ -24,6 +26,7 @@ pub const QWEN2_MOE: Architecture = Architecture {
     complete: |config| {
         config.set_default("num_experts", 60);
         config.set_default("num_experts_per_tok", 4);
+        config.set_default("intermediate_size", 5632);
         config.set_default("moe_intermediate_size", 1408);
         config.set_default("shared_expert_intermediate_size", 5632);
         config.set_default("qkv_bias", true);
@@ -52,6 +55,7 @@ pub const QWEN3_MOE: Architecture = Architecture {
         config.alias("num_experts", "num_local_experts");
         config.set_default("num_local_experts", 128);
         config.set_default("num_experts_per_tok", 8);
+        config.set_default("intermediate_size", 6144);
         config.set_default("moe_intermediate_size", 768);
         complete(config, 4)
     },
@@ -82,13 +86,7 @@ fn describe_2_moe(config: &Config) -> Result<Description, ConfigError> {
     rules.extend(decoder.qkv_biases(config.flag("qkv_bias")?));
     rules.extend(experts.rules());
     rules.extend(gated_shared_expert(experts.hidden, shared));
-    Ok(Description {
-        hyper_parameters: vec![
-            ("expert_feed_forward_length", config.required_count("moe_intermediate_size")?.into()),
-            ("expert_shared_feed_forward_length", config.required_count("shared_expert_intermediate_size")?.into()),
-        ],
-        ..description(&decoder, rules)
-    })
+    Ok(Description { hyper_parameters: sizes_of_experts(config)?, ..description(&decoder, rules) })
 }
 
 fn describe_3(config: &Config) -> Result<Description, ConfigError> {
@@ -107,10 +105,15 @@ fn describe_3_moe(config: &Config) -> Result<Description, ConfigError> {
     rules.extend(decoder.head_norms());
     rules.extend(decoder.attention_biases(config.flag("attention_bias")?));
     rules.extend(experts.rules());
-    Ok(Description {
-        hyper_parameters: vec![("expert_feed_forward_length", config.required_count("moe_intermediate_size")?.into())],
-        ..description(&decoder, rules)
-    })
+    Ok(Description { hyper_parameters: sizes_of_experts(config)?, ..description(&decoder, rules) })
+}
+
+/// Rows inside the experts; some configs say that there are none in a shared one.
+pub(super) fn sizes_of_experts(config: &Config) -> Result<Vec<(&'static str, Value)>, ConfigError> {
+    let own = config.required_count("moe_intermediate_size")?;
+    let shared = config.whole("shared_expert_intermediate_size")?;
+    let shared = shared.map(|rows| ("expert_shared_feed_forward_length", rows.into()));
+    Ok([("expert_feed_forward_length", own.into())].into_iter().chain(shared).collect())
 }
 
 /// What all of them have.

@@ -8,7 +8,7 @@ use weightmill_formats::Value;
 use super::config::{Config, ConfigError};
 use super::decoder::{Decoder, complete_key_value_heads};
 use super::experts::gated_shared_expert;
-use super::qwen::experts;
+use super::qwen::{experts, sizes_of_experts};
 use super::rope::Rope;
 use super::rule::{Part, Rule};
 use super::{Architecture, Description};
@@ -32,6 +32,7 @@ fn complete(config: &mut Config) -> Result<(), ConfigError> {
     config.set_default("head_dim", 256);
     config.set_default("num_experts", 512);
     config.set_default("num_experts_per_tok", 10);
+    config.set_default("intermediate_size", 5632);
     config.set_default("moe_intermediate_size", 512);
     config.set_default("shared_expert_intermediate_size", 512);
     config.set_default("linear_conv_kernel_dim", 4);
@@ -200,10 +201,7 @@ fn hyper_parameters(
     let Some(inner) = count("linear_value_head_dim")?.checked_mul(heads) else {
         return Err(config.error("linear_value_head_dim", format!("too large for {heads} heads")));
     };
-    let mut entries: Vec<(&'static str, Value)> = vec![
-        ("expert_feed_forward_length", count("moe_intermediate_size")?.into()),
-        ("expert_shared_feed_forward_length", count("shared_expert_intermediate_size")?.into()),
-    ];
+    let mut entries = sizes_of_experts(config)?;
     if predicting > 0 {
         entries.push(("block_count", (decoder.layers + predicting).into()));
         entries.push(("nextn_predict_layers", predicting.into()));
