@@ -148,17 +148,17 @@ pub fn identify(
     let mapped = tensors::map(&weights, &description.renames, &description.rules, description.layers)?;
     let mut notes = scheme_notes;
     notes.extend(mapped.notes);
-    let mut tensors: Vec<ModelTensor> = description
-        .computed
-        .into_iter()
-        .map(|(name, values)| ModelTensor {
-            name: name.to_owned(),
-            shape: vec![values.len() as u64],
-            dtype: Dtype::F32,
-            data: TensorData::Computed(values),
-        })
-        .collect();
-    tensors.extend(mapped.tensors);
+    let computed = description.computed.into_iter().map(|(name, values)| ModelTensor {
+        name: name.to_owned(),
+        shape: vec![values.len() as u64],
+        dtype: Dtype::F32,
+        data: TensorData::Computed(values),
+    });
+    // the reference writes tensors whose codes it takes over while it looks for others to compute
+    let (mut tensors, others): (Vec<_>, Vec<_>) =
+        mapped.tensors.into_iter().partition(|tensor| tensor.dtype.is_quantized());
+    let file_type = file_type(tensors.first().map_or(mapped.dtype, |tensor| tensor.dtype));
+    tensors.extend(computed.chain(others));
 
     let prefix = architecture.name;
     let mut metadata = Metadata::new();
@@ -171,7 +171,7 @@ pub fn identify(
         Some(own) => append(&mut metadata, prefix, own),
         None => hyper::write(&config, prefix, &mut metadata, &mut notes)?,
     }
-    metadata.replace("general.file_type", file_type(mapped.dtype));
+    metadata.replace("general.file_type", file_type);
     append(&mut metadata, prefix, description.hyper_parameters);
     metadata.replace("general.quantization_version", QUANTIZATION_VERSION);
     let rows = description.vocabulary_rows;
@@ -251,11 +251,12 @@ fn general(
     Ok(metadata)
 }
 
-/// `general.file_type` of a file whose matrices have this type, `llama_ftype` in llama.h.
+/// `general.file_type` of a file whose matrices, or experts in MXFP4, have this type: `llama_ftype` in llama.h.
 fn file_type(dtype: Dtype) -> u32 {
     match dtype {
         Dtype::F16 => 1,
         Dtype::BF16 => 32,
+        Dtype::MXFP4 => 38,
         _ => 0,
     }
 }

@@ -19,11 +19,13 @@ const GUESSED: u32 = 1024;
 /// Where llama-quantize cuts texts that it adds, in bytes.
 const TEXT_MAX: usize = 127;
 
-/// What the converter writes with `--outtype`: the model's metadata in its order, with its own file type.
+/// What the converter writes with `--outtype`: the model's metadata in its order, with its own file type, unless codes of
+/// the checkpoint are taken over.
 pub(super) fn of_converter(input: &Input<'_>, recipe: &Recipe) -> Metadata {
     let mut metadata = Metadata::new();
+    let plain = !input.model.tensors.iter().any(|tensor| tensor.dtype.is_quantized());
     for (key, value) in input.model.metadata.iter() {
-        metadata.set(key, if key == FILE_TYPE { Value::U32(recipe.file_type) } else { value.clone() });
+        metadata.set(key, if plain && key == FILE_TYPE { Value::U32(recipe.file_type) } else { value.clone() });
     }
     metadata
 }
