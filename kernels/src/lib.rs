@@ -12,6 +12,7 @@
 mod codec;
 mod dtype;
 mod finite;
+mod grid;
 mod search;
 pub mod simd;
 mod types;

@@ -3,8 +3,8 @@
 use super::random::Random;
 use weightmill_kernels::{Dtype, validate};
 
-/// Blocks in each type's file: more than any vector has lanes, and a tail.
-const COUNT: usize = 37;
+/// Blocks in each type's file: more than any vector has lanes, and a tail; each point of the largest grid comes up.
+const COUNT: usize = 1037;
 
 /// Blocks of random bits with finite scales.
 pub fn random(dtype: Dtype) -> Vec<u8> {

@@ -66,7 +66,17 @@ pub const TYPES: &[Dtype] = &[
 ];
 
 /// The types that are decoded only.
-pub const SOURCES: &[Dtype] = &[Dtype::Q8_1, Dtype::Q8_K];
+pub const SOURCES: &[Dtype] = &[
+    Dtype::Q8_1,
+    Dtype::Q8_K,
+    Dtype::IQ2_XXS,
+    Dtype::IQ2_XS,
+    Dtype::IQ2_S,
+    Dtype::IQ3_XXS,
+    Dtype::IQ3_S,
+    Dtype::IQ1_S,
+    Dtype::IQ1_M,
+];
 
 /// All cases.
 pub fn cases() -> Vec<Case> {
