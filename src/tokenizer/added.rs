@@ -6,17 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
 use super::json::{AddedToken, TokenizerJson};
-use super::{Files, TokenizerError};
+use super::{Files, TokenizerError, class};
 use crate::checkpoint::SideFile;
-
-/// Tokens that transformers gives a tokenizer class when `tokenizer_config.json` does not name them.
-const CLASS_DEFAULTS: &[(&str, &[(&str, &str)])] = &[
-    ("LlamaTokenizer", &[("unk_token", "<unk>"), ("bos_token", "<s>"), ("eos_token", "</s>")]),
-    (
-        "GPT2Tokenizer",
-        &[("unk_token", "<|endoftext|>"), ("bos_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>")],
-    ),
-];
 
 /// Keys of `tokenizer_config.json` that name one special token each.
 const NAMED: &[&str] = &["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
@@ -81,7 +72,7 @@ pub fn assemble(
     }
     let mut config = files.tokenizer_config.clone().unwrap_or_default();
     let configured = configured_tokens(files, tokenizer, &mut config)?;
-    let special = SpecialTokens::read(&config, tokenizer);
+    let special = SpecialTokens::read(&config, tokenizer, files.config);
     let named = texts(&special.named);
     for token in configured {
         let special = token.special || named.contains(&token.content);
@@ -180,7 +171,7 @@ fn configured_tokens(
             merge_special_tokens_map(map, config);
         }
         let added: Map<String, Json> = files.checkpoint.json(SideFile::AddedTokens)?.unwrap_or_default();
-        let special = SpecialTokens::read(config, tokenizer);
+        let special = SpecialTokens::read(config, tokenizer, files.config);
         let special = &texts(&special.named) | &texts(&special.additional);
         for (content, id) in added {
             let Some(id) = id.as_u64().and_then(|id| u32::try_from(id).ok()) else {
@@ -233,12 +224,9 @@ struct SpecialTokens {
 }
 
 impl SpecialTokens {
-    fn read(config: &Map<String, Json>, tokenizer: &TokenizerJson) -> Self {
-        let class = config.get("tokenizer_class").and_then(Json::as_str).unwrap_or("PreTrainedTokenizerFast");
-        let class = class.strip_suffix("Fast").unwrap_or(class);
-        // transformers loads a byte-level tokenizer that says it is Llama's without its class
-        let applies = class != "LlamaTokenizer" || super::llama_json::is_sentencepiece_like(tokenizer);
-        let defaults = CLASS_DEFAULTS.iter().find(|(name, _)| applies && *name == class).map_or(&[][..], |(_, d)| d);
+    /// `config` is tokenizer_config.json, `model` is config.json.
+    fn read(config: &Map<String, Json>, tokenizer: &TokenizerJson, model: &Json) -> Self {
+        let defaults = class::loaded(tokenizer, config, model).map_or(&[][..], |class| class.defaults);
 
         let mut named = Vec::new();
         for key in NAMED {

@@ -8,6 +8,7 @@ mod added;
 mod alphabet;
 mod bpe;
 mod chat_template;
+mod class;
 mod gemma;
 mod json;
 mod llama;

@@ -1,12 +1,12 @@
 //! Byte-level vocabularies in forms older than `tokenizer.json`, as the `tokenizer.json` that they stand for:
 //! `vocab.json` with `merges.txt`, and tiktoken's ranks in a `tokenizer.model`.
 
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use super::json::{AddedToken, Model, TokenizerJson, Vocab};
 use super::pre;
 use super::ranks::{Ranks, is_ranks};
-use super::{Files, TokenizerError};
+use super::{Files, TokenizerError, class};
 use crate::checkpoint::SideFile;
 
 /// What was read, and where the tokens stand.
@@ -28,45 +28,13 @@ pub fn read(files: &Files) -> Result<Option<Older>, TokenizerError> {
     }
 }
 
-/// Classes of transformers and what they do to text when no tokenizer.json says it.
-fn class_steps(class: &str) -> Option<(Json, Json)> {
-    let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": use_regex});
-    let sequence = |steps: Vec<Json>| json!({"type": "Sequence", "pretokenizers": steps});
-    let nfc = json!({"type": "NFC"});
-    match class {
-        "GPT2Tokenizer" => Some((Json::Null, bytes(true))),
-        "Qwen2Tokenizer" => Some((nfc, sequence(vec![pre::split(pre::QWEN_2), bytes(false)]))),
-        "GPTNeoXTokenizer" => Some((nfc, bytes(true))),
-        "CohereTokenizer" => {
-            Some((nfc, sequence(vec![json!({"type": "Digits", "individual_digits": true}), bytes(true)])))
-        }
-        _ => None,
-    }
-}
-
-/// The class by `model_type` of config.json, for folders whose tokenizer_config.json does not say it.
-const CLASSES: &[(&str, &str)] = &[
-    ("gpt2", "GPT2Tokenizer"),
-    ("gpt_bigcode", "GPT2Tokenizer"),
-    ("starcoder2", "GPT2Tokenizer"),
-    ("gpt_neox", "GPTNeoXTokenizer"),
-    ("qwen2", "Qwen2Tokenizer"),
-    ("qwen2_moe", "Qwen2Tokenizer"),
-    ("qwen3", "Qwen2Tokenizer"),
-    ("qwen3_moe", "Qwen2Tokenizer"),
-    ("cohere", "CohereTokenizer"),
-];
-
 fn of_vocab(files: &Files, vocab: Vocab) -> TokenizerJson {
-    let stated = files.tokenizer_setting("tokenizer_class").and_then(Json::as_str);
-    let stated = stated.map(|class| class.strip_suffix("Fast").unwrap_or(class));
-    let model_type = files.config["model_type"].as_str();
-    let class = stated.or_else(|| CLASSES.iter().find(|(name, _)| model_type == Some(name)).map(|(_, class)| *class));
-    let (normalizer, mut pre_tokenizer) = class.and_then(class_steps).unwrap_or_default();
+    let class = class::of_files(files.tokenizer_config.as_ref(), files.config);
+    let (normalizer, mut pre_tokenizer) = class.map(|class| (class.steps)()).unwrap_or_default();
     // StarCoder's vocabularies were trained on single digits, whatever the class does
-    if class == Some("GPT2Tokenizer") && vocab.0.iter().any(|(token, _)| token == "<fim_prefix>") {
-        let digits = json!({"type": "Digits", "individual_digits": true});
-        pre_tokenizer = json!({"type": "Sequence", "pretokenizers": [digits, pre_tokenizer]});
+    let is_starcoder = vocab.0.iter().any(|(token, _)| token == "<fim_prefix>");
+    if class.is_some_and(class::Class::is_gpt_2) && is_starcoder {
+        pre_tokenizer = class::sequence([class::digits(), pre_tokenizer]);
     }
     TokenizerJson {
         normalizer,
@@ -90,8 +58,7 @@ fn of_ranks(files: &Files, ranks: &Ranks) -> Result<TokenizerJson, String> {
         None if files.config["model_type"].as_str().is_some_and(|name| name.contains("glm")) => Some(pre::LLAMA_3),
         None => None,
     };
-    let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": false});
-    let steps = pattern.map(|split| json!({"type": "Sequence", "pretokenizers": [pre::split(split), bytes]}));
+    let steps = pattern.map(|split| class::sequence([pre::split(split), class::bytes(false)]));
     let begins = published.map(|_| json!({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": BEGIN}}]}));
     Ok(TokenizerJson {
         added_tokens: Some(added.collect()),

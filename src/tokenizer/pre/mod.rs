@@ -18,7 +18,7 @@ use super::json::TokenizerJson;
 use crate::options::OptionError;
 use crate::recipe::nearest;
 use known::{BYTES, DIGIT_RUNS, DIGITS, GPT_2_BYTES, KNOWN, Known, Merges, NAMES};
-pub use known::{GPT_4O, LLAMA_3, QWEN_2};
+pub use known::{GPT_4O, LLAMA_3, QWEN_2, QWEN_3_5};
 
 /// A name of a pre-tokenizer that llama.cpp knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +123,8 @@ pub fn identify(tokenizer: &TokenizerJson, config: &Json) -> Result<PreTokenizer
     let unlike = |row: &&Known| distance(&found, &row.steps.join("; "));
     let nearest = KNOWN.iter().filter(|row| (row.when)(&evidence)).min_by_key(unlike).map_or("default", |row| row.name);
     let merges = if merges == Merges::Skip { "skipped by whole words" } else { "applied to all words" };
-    Err(Unknown { structure: format!("{found}; merges {merges}"), nearest })
+    let structure = if steps.is_empty() { "nothing that cuts text".to_owned() } else { found };
+    Err(Unknown { structure: format!("{structure}; merges {merges}"), nearest })
 }
 
 /// What a name stands for in a tokenizer.json.
