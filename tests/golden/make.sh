@@ -3,7 +3,7 @@
 #   usage: make.sh ORACLE [REFERENCE]     ORACLE: the folder with setup.sh, setup_reference.sh, ggml.py and golden/
 #                                         REFERENCE: where setup_reference.sh installs (6 GB the first time)
 # names.json is the oracle's own golden/names.json; cards.py, tiny_llama.py, schemes.py, identify.py, families.py,
-# vocabularies.py and structures.py say what the others are.
+# vocabularies.py, structures.py and published.py say what the others are.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 oracle=$(cd "$1" && pwd)
@@ -19,3 +19,4 @@ cp "$oracle/golden/names.json" "$here/names.json"
 "$reference/venv/bin/python" "$here/families.py" "$reference"
 "$reference/venv/bin/python" "$here/vocabularies.py" "$reference" >"$here/vocabularies.json"
 "$reference/venv/bin/python" "$here/structures.py" "$oracle" "$reference" >"$here/structures.json"
+"$reference/venv/bin/python" "$here/published.py" "$oracle" "$reference" >"$here/published.json"
