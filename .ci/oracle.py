@@ -183,7 +183,7 @@ def weights(folder):
 
 def vocabularies():
     """Published vocabularies, of which tests/golden/published.json has digests."""
-    sys.path.insert(0, str(FIXTURES.parent / "golden"))
+    sys.path.append(str(FIXTURES.parent / "golden"))
     import families as oracle_families
     import published
     packages = WORK / "packages"
@@ -365,7 +365,7 @@ def plan():
     report(f"plan 70b ({seconds:.1f} s)", error)
 
 
-CHECKS = (files, gguf, imatrix, families, back, quantizer, schemes, independence, names, text, memory, plan)
+CHECKS = (files, gguf, imatrix, families, vocabularies, back, quantizer, schemes, independence, names, text, memory, plan)
 
 
 def main():
