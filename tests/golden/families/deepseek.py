@@ -6,7 +6,7 @@ YARN = {"beta_fast": 32, "beta_slow": 1, "factor": 40, "mscale": 0.707, "mscale_
 
 def config(version, **settings):
     return base(f"Deepseek{version.upper()}ForCausalLM", f"deepseek_{version}", num_key_value_heads=4, kv_lora_rank=16, q_lora_rank=24,
-                qk_nope_head_dim=8, qk_rope_head_dim=4, v_head_dim=12, n_routed_experts=3, n_shared_experts=2, num_experts_per_tok=2,
+                qk_nope_head_dim=8, qk_rope_head_dim=4, v_head_dim=12, n_routed_experts=4, n_shared_experts=2, num_experts_per_tok=2,
                 moe_intermediate_size=16, first_k_dense_replace=1, moe_layer_freq=1, rms_norm_eps=1e-6, attention_bias=False, rope_scaling=YARN,
                 **settings)
 
@@ -53,10 +53,10 @@ def fp8(tensors, block):
     return out
 
 
-V2 = config("v2", topk_method="group_limited_greedy", n_group=3, topk_group=1, norm_topk_prob=False, routed_scaling_factor=16.0, scoring_func="softmax")
+V2 = config("v2", topk_method="group_limited_greedy", n_group=2, topk_group=1, norm_topk_prob=False, routed_scaling_factor=16.0, scoring_func="softmax")
 LITE = new_style(config("v2", topk_method="greedy", n_group=1, topk_group=1, norm_topk_prob=False, routed_scaling_factor=1.0, scoring_func="softmax")
                  | {"q_lora_rank": None, "num_hidden_layers": 2})
-V3 = config("v3", topk_method="noaux_tc", n_group=3, topk_group=1, norm_topk_prob=True, routed_scaling_factor=2.5, scoring_func="sigmoid",
+V3 = config("v3", topk_method="noaux_tc", n_group=2, topk_group=1, norm_topk_prob=True, routed_scaling_factor=2.5, scoring_func="sigmoid",
             num_nextn_predict_layers=1)
 FP8 = {**V3, "quantization_config": {"activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [16, 16]}}
 CASES = {"deepseek_v2": case(V2, tensors(V2)), "deepseek_v2_lite": case(LITE, tensors(LITE)),

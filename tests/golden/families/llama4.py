@@ -6,7 +6,7 @@ ROPE = {"factor": 16.0, "high_freq_factor": 1.0, "low_freq_factor": 1.0, "origin
 
 def text(**settings):
     return base("Llama4ForCausalLM", "llama4_text", intermediate_size=24, intermediate_size_mlp=48, num_local_experts=3, num_experts_per_tok=1,
-                interleave_moe_layer_step=2, head_dim=8, use_qk_norm=True, attention_chunk_size=8192, rope_theta=500000.0,
+                interleave_moe_layer_step=2, head_dim=8, num_hidden_layers=4, use_qk_norm=True, attention_chunk_size=8192, rope_theta=500000.0,
                 attn_temperature_tuning=True, rope_scaling=ROPE, **settings)
 
 
@@ -30,6 +30,6 @@ WHOLE = {"architectures": ["Llama4ForConditionalGeneration"], "model_type": "lla
 VISION = [("vision_model.model.layers.0.self_attn.q_proj.weight", (16, 16)), ("vision_model.class_embedding", (16,)),
           ("multi_modal_projector.linear_1.weight", (32, 16))]
 # the text part alone, as transformers 5 writes it; all layers with experts; full attention only
-TEXT = new_style(text(tie_word_embeddings=False) | {"interleave_moe_layer_step": 1, "layer_types": ["full_attention"] * 2})
+TEXT = new_style(text(tie_word_embeddings=False) | {"interleave_moe_layer_step": 1, "num_hidden_layers": 2, "layer_types": ["full_attention"] * 2})
 CASES = {"llama4": case(WHOLE, tensors(INNER, "language_model.model.", "language_model.lm_head.weight") + VISION),
          "llama4_text": case(TEXT, tensors(TEXT))}

@@ -4,7 +4,7 @@ from families import TOKENS, base, case, ends, mlp, new_style, norms
 CONFIG = base("Qwen3NextForCausalLM", "qwen3_next", vocab_size=TOKENS + 3, rms_norm_eps=1e-6, rope_theta=10000000.0, head_dim=16, num_hidden_layers=4, num_experts=3,
               num_experts_per_tok=2, moe_intermediate_size=16, shared_expert_intermediate_size=24, norm_topk_prob=True, decoder_sparse_step=1,
               mlp_only_layers=[], full_attention_interval=4, partial_rotary_factor=0.25, linear_conv_kernel_dim=4, linear_key_head_dim=8,
-              linear_value_head_dim=4, linear_num_key_heads=2, linear_num_value_heads=4, attention_bias=False, use_sliding_window=False)
+              linear_value_head_dim=8, linear_num_key_heads=2, linear_num_value_heads=4, attention_bias=False, use_sliding_window=False)
 
 
 def linear(c, p):
