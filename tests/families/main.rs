@@ -4,12 +4,13 @@
 //! `golden/families.py` made them. The weights are computed on both sides.
 
 mod checkpoint;
+mod defects;
 #[path = "../support/described.rs"]
 mod described;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use checkpoint::Checkpoint;
 use described::{compare, entry, sha256};
@@ -18,17 +19,29 @@ use serde_json::{Value as Json, json};
 /// Letters of a text from which on their number and digest stand for it.
 const LONG_TEXT: usize = 201;
 
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/families");
+
 /// Name and golden file of every case.
 fn cases() -> Vec<(String, Json)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/families");
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = fs::read_dir(GOLDEN).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
-    let read = |path: PathBuf| {
-        let golden = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        (path.file_stem().unwrap().to_str().unwrap().to_owned(), golden)
-    };
-    paths.into_iter().map(read).collect()
+    let name = |path: &PathBuf| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    paths.iter().map(|path| (name(path), golden(&name(path)))).collect()
+}
+
+fn golden(name: &str) -> Json {
+    serde_json::from_slice(&fs::read(Path::new(GOLDEN).join(name).with_extension("json")).unwrap()).unwrap()
+}
+
+/// Runs the program on the checkpoint of a golden file; what it said, and where the output is if there is one.
+fn convert(checkpoint: &Checkpoint, golden: &Json) -> (Output, PathBuf) {
+    let out = checkpoint.path.join("out.gguf");
+    let outtype = golden["outtype"].as_str().unwrap();
+    let done = Command::new(env!("CARGO_BIN_EXE_quantize"))
+        .args([checkpoint.path.as_os_str(), "-t".as_ref(), outtype.as_ref(), "-o".as_ref(), out.as_os_str()])
+        .output();
+    (done.unwrap(), out)
 }
 
 #[test]
@@ -48,12 +61,7 @@ fn families_equal_the_reference() {
 /// Converts the checkpoint of a golden file and compares.
 fn differences(name: &str, golden: &Json) -> Vec<String> {
     let checkpoint = Checkpoint::make(name, golden);
-    let out = checkpoint.path.join("out.gguf");
-    let outtype = golden["outtype"].as_str().unwrap();
-    let done = Command::new(env!("CARGO_BIN_EXE_quantize"))
-        .args([checkpoint.path.as_os_str(), "-t".as_ref(), outtype.as_ref(), "-o".as_ref(), out.as_os_str()])
-        .output()
-        .unwrap();
+    let (done, out) = convert(&checkpoint, golden);
     if !done.status.success() {
         return vec![String::from_utf8_lossy(&done.stderr).into_owned()];
     }
