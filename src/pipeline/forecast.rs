@@ -27,9 +27,10 @@ const BUDGET: Duration = Duration::from_millis(60);
 /// Least share of that for a group.
 const LEAST: Duration = Duration::from_millis(2);
 
-/// Places in the files at which reading is measured, and bytes that are read at each.
+/// Places in the files at which reading is measured, bytes that are read at each, and bytes of which the time is taken.
 const READ_PLACES: u64 = 4;
 const READ_BYTES: u64 = 1 << 20;
+const PIECE: u64 = 128 << 10;
 
 /// Bytes that the system takes in a second: what a file system on a solid-state disk does.
 const WRITE_SPEED: f64 = 1e9;
@@ -102,18 +103,19 @@ impl Run<'_> {
         (stored.unwrap_or_default(), work.is_transposed(), encodings.collect())
     }
 
+    /// What the pieces of the samples that had to come from the disk took, applied to all of the source.
     fn reading_seconds(&self, pool: &ThreadPool) -> f64 {
         let source = self.weights.source();
         let samples = samples(source);
-        let (start, before) = (Instant::now(), memory::faults_from_disk());
-        pool.install(|| samples.par_iter().for_each(|(tensor, range)| touch(source, tensor, range)));
-        // Where the system counts, it also says when everything was in memory already.
-        if before.is_some() && before == memory::faults_from_disk() {
+        let times: Vec<Option<f64>> =
+            pool.install(|| samples.par_iter().map(|(tensor, range)| wait_for(source, tensor, range)).collect());
+        let mut waited: Vec<f64> = times.iter().flatten().copied().collect();
+        if waited.is_empty() {
             return 0.0;
         }
-        let sampled: u64 = samples.iter().map(|(_, range)| range.end - range.start).sum();
         let all: u64 = self.works.iter().map(Work::source_bytes).sum();
-        if sampled == 0 { 0.0 } else { start.elapsed().as_secs_f64() * all as f64 / sampled as f64 }
+        let pieces = all as f64 / PIECE as f64 * waited.len() as f64 / times.len() as f64;
+        median(&mut waited) * pieces / pool.current_num_threads() as f64
     }
 }
 
@@ -141,14 +143,13 @@ fn speed(mut converter: Converter<'_>, work: &Work<'_>, (thread, threads): (usiz
         let seconds = time(rows.clone()).max(Duration::from_nanos(1)).as_secs_f64();
         speeds.push((rows.len() * work.columns) as f64 / seconds);
         if begin.elapsed() >= budget {
-            let middle = speeds.len() / 2;
-            return *speeds.select_nth_unstable_by(middle, f64::total_cmp).1;
+            return median(&mut speeds);
         }
         rows = chunk(rows.end);
     }
 }
 
-/// Ranges of tensors, evenly spread over the bytes of the source.
+/// Pieces of tensors, in a few places evenly spread over the bytes of the source.
 fn samples(source: &dyn Source) -> Vec<(&TensorInfo, Range<u64>)> {
     let total: u64 = source.tensors().iter().map(|tensor| tensor.bytes).sum();
     let mut wanted = (0..READ_PLACES).map(|place| (total / READ_PLACES * place) + total / READ_PLACES / 2).peekable();
@@ -156,16 +157,27 @@ fn samples(source: &dyn Source) -> Vec<(&TensorInfo, Range<u64>)> {
     for tensor in source.tensors() {
         while let Some(place) = wanted.next_if(|place| *place < before + tensor.bytes) {
             let begin = place - before;
-            samples.push((tensor, begin..tensor.bytes.min(begin + READ_BYTES)));
+            let pieces = (begin..tensor.bytes.min(begin + READ_BYTES)).step_by(PIECE as usize);
+            samples.extend(pieces.map(|begin| (tensor, begin..tensor.bytes.min(begin + PIECE))));
         }
         before += tensor.bytes;
     }
     samples
 }
 
-/// Has the pages of a range read, and gives them back.
-fn touch(source: &dyn Source, tensor: &TensorInfo, range: &Range<u64>) {
+/// Has the pages of a range read, and gives them back. Seconds that it took, unless the system says that nothing had to
+/// come from the disk.
+fn wait_for(source: &dyn Source, tensor: &TensorInfo, range: &Range<u64>) -> Option<f64> {
     let bytes = &source.view(tensor)[range.start as usize..range.end as usize];
+    let (start, before) = (Instant::now(), memory::faults_from_disk());
     black_box(bytes.iter().step_by(PAGE).fold(0u8, |sum, byte| sum.wrapping_add(*byte)));
+    let (seconds, after) = (start.elapsed().as_secs_f64(), memory::faults_from_disk());
     source.release(tensor, range.clone());
+    (before.is_none() || before != after).then_some(seconds)
+}
+
+/// The middle one: of an even number the larger of two.
+fn median(numbers: &mut [f64]) -> f64 {
+    let middle = numbers.len() / 2;
+    *numbers.select_nth_unstable_by(middle, f64::total_cmp).1
 }

@@ -44,11 +44,11 @@ fn anonymous_bytes() -> Option<u64> {
     None
 }
 
-/// Times that a page had to come from the disk because it was not in memory, all threads together.
-// Field 12 of /proc/PID/stat, majflt; the program's name before it is in parentheses and may hold anything.
+/// Times that this thread had to wait for a page from the disk because it was not in memory.
+// Field 12 of the thread's stat, majflt; the program's name before it is in parentheses and may hold anything.
 #[cfg(target_os = "linux")]
 pub(super) fn faults_from_disk() -> Option<u64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").ok()?;
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_ascii_whitespace().nth(9)?.parse().ok()
 }
