@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use weightmill_formats::{FORMATS, Pickles};
@@ -58,6 +58,7 @@ pub enum SideFile {
     Config,
     GenerationConfig,
     HfQuantConfig,
+    Modules,
     TokenizerJson,
     TokenizerConfig,
     SentencePiece,
@@ -78,6 +79,7 @@ impl SideFile {
             SideFile::Config => ("config.json", CONFIG_LIMIT),
             SideFile::GenerationConfig => ("generation_config.json", CONFIG_LIMIT),
             SideFile::HfQuantConfig => ("hf_quant_config.json", CONFIG_LIMIT),
+            SideFile::Modules => ("modules.json", CONFIG_LIMIT),
             SideFile::TokenizerJson => ("tokenizer.json", VOCABULARY_LIMIT),
             SideFile::TokenizerConfig => ("tokenizer_config.json", CONFIG_LIMIT),
             SideFile::SentencePiece => ("tokenizer.model", SENTENCEPIECE_LIMIT),
@@ -187,6 +189,18 @@ impl Checkpoint {
         let Some(bytes) = self.bytes(file)? else { return Ok(None) };
         let path = self.path(file);
         serde_json::from_slice(&bytes).map(Some).map_err(|error| CheckpointError::Json { path, error })
+    }
+
+    /// `file` in the folder `name` inside this one read as JSON, if it is there. Nothing is read elsewhere: a `name` that
+    /// leads out of the folder counts as absent.
+    ///
+    /// # Errors
+    /// As for [`Self::json`].
+    pub fn json_below<T: DeserializeOwned>(&self, name: &str, file: SideFile) -> Result<Option<T>, CheckpointError> {
+        let mut parts = Path::new(name).components();
+        let (Some(Component::Normal(part)), None) = (parts.next(), parts.next()) else { return Ok(None) };
+        let inner = Self { folder: self.folder.join(part), weights: self.weights.clone() };
+        inner.json(file)
     }
 
     /// The templates in `additional_chat_templates/`, name and text, by name.

@@ -19,6 +19,7 @@ mod mixtral;
 mod multimodal;
 mod olmo;
 mod phi3;
+mod pooling;
 mod qwen;
 mod qwen3_next;
 mod restore;
@@ -105,6 +106,8 @@ struct Description {
     leading: Vec<(&'static str, Value)>,
     /// What is written in place of the hyper-parameters that most families have, up to `general.file_type`.
     own: Option<Vec<(&'static str, Value)>>,
+    /// Models of the family may be published as embedding models.
+    embeds: bool,
     /// What is written after the common hyper-parameters; keys less the prefix, but for `tokenizer.` ones.
     hyper_parameters: Vec<(&'static str, Value)>,
 }
@@ -173,6 +176,11 @@ pub fn identify(
     }
     metadata.replace("general.file_type", file_type);
     append(&mut metadata, prefix, description.hyper_parameters);
+    if description.embeds {
+        notes.extend(pooling::note_on_rerankers(checkpoint));
+        let pooling = pooling::pooling_type(checkpoint)?;
+        append(&mut metadata, prefix, pooling.map(|number| ("pooling_type", number.into())).into_iter().collect());
+    }
     metadata.replace("general.quantization_version", QUANTIZATION_VERSION);
     let rows = description.vocabulary_rows;
     tokenizer::write_metadata(

@@ -9,9 +9,9 @@ use super::rule::Rule;
 use super::{Architecture, Description};
 use crate::tokenizer::Vocabulary;
 
-/// `Qwen2ForCausalLM`.
+/// `Qwen2ForCausalLM`, and embedding models made from it.
 pub const QWEN2: Architecture = Architecture {
-    config_names: &["Qwen2ForCausalLM"],
+    config_names: &["Qwen2ForCausalLM", "Qwen2Model"],
     name: "qwen2",
     vocabulary: Vocabulary::Qwen2,
     complete: |config| complete(config, 32),
@@ -35,9 +35,9 @@ pub const QWEN2_MOE: Architecture = Architecture {
     describe: describe_2_moe,
 };
 
-/// `Qwen3ForCausalLM`.
+/// `Qwen3ForCausalLM`, and embedding models made from it.
 pub const QWEN3: Architecture = Architecture {
-    config_names: &["Qwen3ForCausalLM"],
+    config_names: &["Qwen3ForCausalLM", "Qwen3Model"],
     name: "qwen3",
     complete: |config| {
         config.set_default("head_dim", 128);
@@ -75,7 +75,7 @@ fn describe_2(config: &Config) -> Result<Description, ConfigError> {
     let mut rules = common(config, &decoder)?;
     rules.extend(decoder.qkv_biases(true));
     rules.extend(decoder.feed_forward());
-    Ok(description(&decoder, rules))
+    Ok(dense_description(&decoder, rules))
 }
 
 fn describe_2_moe(config: &Config) -> Result<Description, ConfigError> {
@@ -95,7 +95,7 @@ fn describe_3(config: &Config) -> Result<Description, ConfigError> {
     rules.extend(decoder.head_norms());
     rules.extend(decoder.attention_biases(config.flag("attention_bias")?));
     rules.extend(decoder.feed_forward());
-    Ok(description(&decoder, rules))
+    Ok(dense_description(&decoder, rules))
 }
 
 fn describe_3_moe(config: &Config) -> Result<Description, ConfigError> {
@@ -123,6 +123,12 @@ fn common(config: &Config, decoder: &Decoder) -> Result<Vec<Rule>, ConfigError> 
     rules.push(decoder.norm("model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight"));
     rules.extend(decoder.attention());
     Ok(rules)
+}
+
+/// A model without experts. Embedding models are published without the beginning of names that all others have.
+fn dense_description(decoder: &Decoder, rules: Vec<Rule>) -> Description {
+    let renames = ["embed_tokens.", "layers.", "norm."].map(|name| (name.to_owned(), format!("model.{name}")));
+    Description { renames: renames.to_vec(), embeds: true, ..description(decoder, rules) }
 }
 
 fn description(decoder: &Decoder, rules: Vec<Rule>) -> Description {

@@ -25,6 +25,7 @@ impl Checkpoint {
             fs::copy(fixture.join(file), path.join(file)).unwrap();
         }
         for (file, content) in golden["files"].as_object().unwrap() {
+            fs::create_dir_all(path.join(file).parent().unwrap()).unwrap();
             match content {
                 Json::Null => fs::remove_file(path.join(file)),
                 Json::String(text) => fs::write(path.join(file), text),

@@ -168,6 +168,20 @@ fn settings_that_cannot_be() {
 }
 
 #[test]
+fn pooling_that_cannot_be() {
+    let file = |name: &'static str, content: Json| {
+        error("qwen3_embedding", move |golden| golden["files"][name] = json!(content.to_string()))
+    };
+    let pooling = |path: &str| json!([{"type": "sentence_transformers.models.Pooling", "path": path}]);
+    for path in ["2_Pooling", "../qwen3_embedding/1_Pooling", "/etc", "1_Pooling/..", ""] {
+        assert_says(&file("modules.json", pooling(path)), &["modules.json", path, "no folder with a config.json"]);
+    }
+    assert_says(&file("modules.json", json!({"type": 3})), &["modules.json", "not as expected"]);
+    let weighted = json!({"pooling_mode_weightedmean_tokens": true});
+    assert_says(&file("1_Pooling/config.json", weighted), &["1_Pooling", "names no way of pooling"]);
+}
+
+#[test]
 fn a_missing_shard() {
     let golden = golden("mixtral");
     let checkpoint = Checkpoint::make("mixtral", &golden);

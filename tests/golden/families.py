@@ -144,6 +144,7 @@ def make(folder, k):
     for name, content in k["files"].items():
         (folder / name).unlink(missing_ok=True)
         if content is not None:
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(base64.b64decode(content["base64"]) if isinstance(content, dict) else content.encode())
     (folder / "config.json").write_text(json.dumps(k["config"]))
     names = [shard_name(i, len(k["shards"])) for i in range(len(k["shards"]))]

@@ -1,4 +1,6 @@
 """Qwen 2, 2.5, 2-MoE, 3 and 3-MoE."""
+import json
+
 from families import TOKENS, attention, base, case, ends, mlp, new_style, norms, tokenizer_config
 
 # more rows than tokens, as published
@@ -43,3 +45,10 @@ CASES = {"qwen2": case(QWEN2, tensors(QWEN2, bias="qkv"), files=CLASS),
          "qwen3_moe": case(MOE, tensors(MOE, norm=True, sparse=lambda layer: True)),
          "qwen3_moe_new": case(MOE_NEW, tensors({**MOE_NEW, "num_experts": 3}, norm=True, sparse=lambda layer: True)),
          "qwen2_moe": case(QWEN2_MOE, tensors(QWEN2_MOE, bias="qkv", sparse=lambda layer: True, shared=40))}
+# an embedding model: names without "model.", and a file that says how outputs are pooled
+EMBEDDING = {**QWEN3, "rope_scaling": None}
+POOLING = {"modules.json": json.dumps([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+                                       {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]),
+           "1_Pooling/config.json": json.dumps({"word_embedding_dimension": 32, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": False,
+                                                "pooling_mode_lasttoken": True})}
+CASES["qwen3_embedding"] = case(EMBEDDING, [(n.removeprefix("model."), s) for n, s in tensors(EMBEDDING, norm=True, head=False)], files=POOLING)
