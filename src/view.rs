@@ -51,6 +51,15 @@ impl View {
         }
     }
 
+    /// Of `count` matrices stored as `[rows, columns]` the rows `first` to `first + length`.
+    pub fn slices(count: u64, rows: u64, columns: u64, first: u64, length: u64) -> Self {
+        Self {
+            base: first.saturating_mul(columns),
+            rows: vec![Axis::new(count, rows.saturating_mul(columns)), Axis::new(length, columns)],
+            columns: Axis::new(columns, 1),
+        }
+    }
+
     /// The transpose of a matrix stored as `[rows, columns]`.
     pub fn transposed(rows: u64, columns: u64) -> Self {
         Self { base: 0, rows: vec![Axis::new(columns, 1)], columns: Axis::new(rows, columns) }

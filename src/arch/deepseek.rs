@@ -4,7 +4,7 @@ use weightmill_formats::Value;
 
 use super::config::{Config, ConfigError};
 use super::decoder::complete_key_value_heads;
-use super::experts::Experts;
+use super::experts::{Experts, shared_experts};
 use super::rope::Rope;
 use super::rule::{Part, Rule};
 use super::{Architecture, Description, hyper};
@@ -162,23 +162,7 @@ fn mixture(config: &Config, hidden: u64) -> Result<Vec<Rule>, ConfigError> {
     let shared = u64::from(config.whole("n_shared_experts")?.unwrap_or(0)) * inner;
     let mut rules = Experts { count, hidden, inner }.rules().to_vec();
     if shared > 0 {
-        rules.extend([
-            Rule::new(
-                "model.layers.{}.mlp.shared_experts.gate_proj.weight",
-                "blk.{}.ffn_gate_shexp.weight",
-                [shared, hidden],
-            ),
-            Rule::new(
-                "model.layers.{}.mlp.shared_experts.up_proj.weight",
-                "blk.{}.ffn_up_shexp.weight",
-                [shared, hidden],
-            ),
-            Rule::new(
-                "model.layers.{}.mlp.shared_experts.down_proj.weight",
-                "blk.{}.ffn_down_shexp.weight",
-                [hidden, shared],
-            ),
-        ]);
+        rules.extend(shared_experts(hidden, shared));
     }
     let corrected = config.get("topk_method").is_some_and(|method| method == "noaux_tc");
     rules.push(

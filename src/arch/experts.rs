@@ -56,3 +56,20 @@ pub fn gated_shared_expert(hidden: u64, inner: u64) -> [Rule; 4] {
         Rule::new("model.layers.{}.mlp.shared_expert_gate.weight", "blk.{}.ffn_gate_inp_shexp.weight", [1, hidden]),
     ]
 }
+
+/// DeepSeek's experts that every token goes through, stored as one with `inner` rows between its halves.
+pub fn shared_experts(hidden: u64, inner: u64) -> [Rule; 3] {
+    [
+        Rule::new(
+            "model.layers.{}.mlp.shared_experts.gate_proj.weight",
+            "blk.{}.ffn_gate_shexp.weight",
+            [inner, hidden],
+        ),
+        Rule::new("model.layers.{}.mlp.shared_experts.up_proj.weight", "blk.{}.ffn_up_shexp.weight", [inner, hidden]),
+        Rule::new(
+            "model.layers.{}.mlp.shared_experts.down_proj.weight",
+            "blk.{}.ffn_down_shexp.weight",
+            [hidden, inner],
+        ),
+    ]
+}

@@ -37,6 +37,17 @@ pub(super) fn complete(config: &mut Config, key_value_heads: Option<u32>, contex
 
 pub(super) fn describe(config: &Config) -> Result<Description, ConfigError> {
     let decoder = Decoder::read(config)?;
+    let mut feed_forward = decoder.feed_forward().to_vec();
+    feed_forward.extend(decoder.feed_forward_biases(config.flag("mlp_bias")?));
+    describe_with(config, &decoder, feed_forward)
+}
+
+/// Describes a model that has Llama's attention, and any feed-forward network.
+pub(super) fn describe_with(
+    config: &Config,
+    decoder: &Decoder,
+    feed_forward: impl IntoIterator<Item = Rule>,
+) -> Result<Description, ConfigError> {
     let interleaved = |[q, k, v, o]: [Rule; 4]| {
         [q.interleave_halves(decoder.heads), k.interleave_halves(decoder.key_value_heads), v, o]
     };
@@ -47,8 +58,7 @@ pub(super) fn describe(config: &Config) -> Result<Description, ConfigError> {
     ]);
     rules.extend(interleaved(decoder.attention()));
     rules.extend(interleaved(decoder.attention_biases(config.flag("attention_bias")?)));
-    rules.extend(decoder.feed_forward());
-    rules.extend(decoder.feed_forward_biases(config.flag("mlp_bias")?));
+    rules.extend(feed_forward);
     let frequency_factors = Rope::read(config)?.frequency_factors(decoder.head_dim)?;
     Ok(Description {
         layers: decoder.layers,

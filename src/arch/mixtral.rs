@@ -2,7 +2,6 @@
 
 use super::config::{Config, ConfigError};
 use super::decoder::{Decoder, complete_key_value_heads};
-use super::rope::Rope;
 use super::rule::Rule;
 use super::{Architecture, Description, llama};
 
@@ -22,17 +21,9 @@ fn complete(config: &mut Config) -> Result<(), ConfigError> {
 
 fn describe(config: &Config) -> Result<Description, ConfigError> {
     let decoder = Decoder::read(config)?;
-    let Decoder { hidden, feed_forward, head_dim, .. } = decoder;
+    let Decoder { hidden, feed_forward, .. } = decoder;
     let experts = config.required_count("num_local_experts")?;
-    let [q, k, v, o] = decoder.attention();
-    let mut rules = decoder.ends(config.flag("tie_word_embeddings")?);
-    rules.extend([
-        decoder.norm("model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight"),
-        decoder.norm("model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight"),
-        q.interleave_halves(decoder.heads),
-        k.interleave_halves(decoder.key_value_heads),
-        v,
-        o,
+    let mixture = [
         Rule::new("model.layers.{}.block_sparse_moe.gate.weight", "blk.{}.ffn_gate_inp.weight", [experts, hidden]),
         Rule::experts(
             experts,
@@ -54,14 +45,6 @@ fn describe(config: &Config) -> Result<Description, ConfigError> {
                 ),
             ],
         ),
-    ]);
-    let frequency_factors = Rope::read(config)?.frequency_factors(head_dim)?;
-    Ok(Description {
-        layers: decoder.layers,
-        vocabulary_rows: decoder.vocabulary,
-        rules,
-        computed: frequency_factors.map(|factors| ("rope_freqs.weight", factors)).into_iter().collect(),
-        hyper_parameters: vec![("vocab_size", decoder.vocabulary.into()), ("rope.dimension_count", head_dim.into())],
-        ..Description::default()
-    })
+    ];
+    llama::describe_with(config, &decoder, mixture)
 }

@@ -3,6 +3,7 @@
 //! A row names the `architectures` of config.json that it stands for, completes the config with what the family
 //! takes for granted, and describes the tensors by rules. The rest is common to all.
 
+mod cohere;
 mod config;
 mod decoder;
 mod deepseek;
@@ -10,11 +11,14 @@ mod error;
 mod experts;
 mod gemma;
 mod glm;
+mod glm4_moe;
 mod gpt_oss;
+mod granite;
 mod hyper;
 mod invert;
 mod llama;
 mod llama4;
+mod mistral3;
 mod mixtral;
 mod multimodal;
 mod olmo;
@@ -25,6 +29,7 @@ mod qwen3_next;
 mod restore;
 mod rope;
 mod rule;
+mod smollm3;
 mod starcoder;
 mod tensors;
 
@@ -89,6 +94,13 @@ pub const ARCHITECTURES: &[Architecture] = &[
     olmo::OLMO_3,
     glm::GLM,
     glm::GLM_4,
+    glm4_moe::GLM_4_MOE,
+    granite::GRANITE,
+    granite::GRANITE_MOE,
+    cohere::COHERE,
+    cohere::COHERE_2,
+    smollm3::SMOLLM_3,
+    mistral3::MISTRAL_3,
 ];
 
 /// What one config says about a model.

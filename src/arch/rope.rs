@@ -247,6 +247,14 @@ impl<'a> Rope<'a> {
         self.settings.get(key).filter(|value| !value.is_null())
     }
 
+    /// A number that must be there.
+    ///
+    /// # Errors
+    /// As for [`Self::number`], and when it is absent.
+    pub fn required_number(&self, key: &str) -> Result<f64, ConfigError> {
+        self.number(key)?.ok_or_else(|| self.error(key, "missing"))
+    }
+
     /// A setting that is a number.
     ///
     /// # Errors
