@@ -9,7 +9,7 @@ use super::gather::gather;
 use super::outputs::Writer;
 use super::work::{Encoding, Work};
 use super::{Error, Site};
-use crate::model::TensorData;
+use crate::model::{Map, TensorData};
 use crate::weights::Weights;
 
 /// A thread's buffers, which never grow, and what every chunk needs.
@@ -74,6 +74,10 @@ impl<'a> Converter<'a> {
             let within = (rows.start - start) as u64..(rows.end - start) as u64;
             gather(self.source, weight, &piece.view, self.level, within, weights, &mut self.tile);
             piece.map.apply(weights);
+            // the reference computes in f16 with what is stored so, in f32 with all else
+            if piece.map != Map::Same && weight.dtype == Dtype::F16 && weight.encoded().is_none() {
+                round_to_f16(self.level, weights);
+            }
         }
         if work.rounds(via) {
             let bytes = &mut self.bytes[..rows.len() * work.row_bytes(via)];
@@ -190,5 +194,15 @@ impl<'a> Converter<'a> {
         let file = self.source.source().files()[info.file].to_owned();
         let site = Site { file, tensor: info.name.clone(), row: (element / width) as usize };
         (site, (element % width) as usize)
+    }
+}
+
+/// The nearest numbers that f16 has.
+fn round_to_f16(level: Level, weights: &mut [f32]) {
+    let mut bytes = [0; 512];
+    for weights in weights.chunks_mut(bytes.len() / 2) {
+        let bytes = &mut bytes[..2 * weights.len()];
+        quantize(level, Dtype::F16, weights, weights.len(), None, bytes);
+        dequantize(level, Dtype::F16, bytes, weights);
     }
 }

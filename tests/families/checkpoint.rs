@@ -88,6 +88,7 @@ fn stored(name: &str, count: u64, dtype: &str) -> Vec<u8> {
         let byte = (x >> 48) as u8;
         match dtype {
             "BF16" => (bf16 as u16).to_le_bytes().to_vec(),
+            "F16" => (((x & 1) << 15 | (3 + (x >> 1 & 7)) << 10 | x >> 54) as u16).to_le_bytes().to_vec(),
             "F32" => {
                 let bits = (bf16 << 16 | x >> 8 & 0xffff) as u32;
                 (if scales { bits & 0x7fff_ffff } else { bits }).to_le_bytes().to_vec()

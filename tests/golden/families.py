@@ -8,8 +8,8 @@ A module families/FAMILY.py holds `CASES`: name -> case(...). The checkpoint lie
 tokenizer of fixtures/tiny-llama unless the case says otherwise, and weights from `stored`, which the test in
 tests/families computes too. Recorded are the config, the stored tensors, every key with type and value (long arrays and
 texts as length and SHA-256) and every tensor with shape, type and SHA-256 of its data. The converter knows pre-tokenizers by
-a hash over one published vocabulary each, so it is told that this one is llama-bpe, which its structure says. PyTorch's
-exponential depends on the processor, so the correctly rounded one stands in for it.
+a hash over one published vocabulary each, so it is told what this one is by its structure and architecture: llama-bpe if the
+case does not say otherwise. PyTorch's exponential depends on the processor, so the correctly rounded one stands in for it.
 """
 import base64
 import contextlib
@@ -20,6 +20,7 @@ import json
 import logging
 import pathlib
 import shutil
+import struct
 import sys
 import tempfile
 
@@ -35,10 +36,11 @@ WIDTHS = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "U8": 1}
 
 # ---------------------------------------------------------------- cases
 
-def case(config, *shards, files=None, outtype="bf16"):
-    """A checkpoint: config.json, and the tensors of each file as (name, shape) or (name, shape, type)."""
-    shards = [[(name, rest[0], rest[1] if len(rest) > 1 else "BF16") for name, *rest in shard] for shard in shards]
-    return {"config": config, "shards": shards, "files": files or {}, "outtype": outtype}
+def case(config, *shards, files=None, outtype="bf16", pre="llama-bpe"):
+    """A checkpoint: config.json, and the tensors of each file as (name, shape) or (name, shape, type); what outtype says by default."""
+    plain = outtype.upper()
+    shards = [[(name, rest[0], rest[1] if len(rest) > 1 else plain) for name, *rest in shard] for shard in shards]
+    return {"config": config, "shards": shards, "files": files or {}, "outtype": outtype, "pre": pre}
 
 
 def base(architecture, kind, **settings):
@@ -57,6 +59,27 @@ def tokenizer_config(**settings):
     """The fixture's tokenizer_config.json with other settings."""
     config = json.loads((FIXTURE / "tokenizer_config.json").read_text())
     return {"tokenizer_config.json": json.dumps(config | settings, ensure_ascii=False, separators=(",", ":"))}
+
+
+def sentencepiece(tokens=("<unk>", "<s>", "</s>"), unknown=0, **settings):
+    """A tokenizer.model in place of the fixture's tokenizer.json: first `tokens`, `unknown` one of them, then some pieces; a
+    tokenizer_config.json that names them and has `settings`; how many tokens there are."""
+    def varint(n):
+        return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + varint(n >> 7)
+
+    def field(number, payload):
+        return varint(number << 3 | 2) + varint(len(payload)) + payload
+
+    normal, is_unknown, control = 1, 2, 3
+    pieces = [(text, 0, is_unknown if i == unknown else control) for i, text in enumerate(tokens)]
+    pieces += [(text, -i, normal) for i, text in enumerate(["\u2581", "e", "t", "a", "\u2581t", "ea", "\u2581te"])]
+    model = b"".join(field(1, field(1, text.encode()) + b"\x15" + struct.pack("<f", score) + b"\x18" + varint(kind)) for text, score, kind in pieces)
+    named = {name: tokens.index(settings[f"{name}_token"]) for name in ("bos", "eos")}
+    trainer = {3: 2, 40: unknown, 41: named["bos"], 42: named["eos"]}
+    model += field(2, b"".join(varint(number << 3) + varint(value) for number, value in trainer.items()))
+    config = json.dumps({"unk_token": tokens[unknown], "chat_template": "C", **settings}, separators=(",", ":"))
+    files = {"tokenizer.json": None, "tokenizer.model": {"base64": base64.b64encode(model).decode()}, "tokenizer_config.json": config}
+    return files, len(pieces)
 
 
 def new_style(config):
@@ -98,7 +121,7 @@ def ends(c, prefix="model.", head=True):
 # ---------------------------------------------------------------- weights
 
 def stored(name, shape, dtype):
-    """Bytes of a tensor, from integers only: bfloat16 numbers of size 2^-12 to 2^-4; other types keep their high bits."""
+    """Bytes of a tensor, from integers only: 16-bit numbers of size 2^-12 to 2^-4; other types keep their high bits."""
     seed = 0xCBF29CE484222325
     for byte in name.encode():
         seed = (seed ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
@@ -110,6 +133,8 @@ def stored(name, shape, dtype):
     byte = x >> np.uint64(48) & np.uint64(255)
     if dtype == "BF16":
         return bf16.astype("<u2").tobytes()
+    if dtype == "F16":
+        return ((x & np.uint64(1)) << np.uint64(15) | (np.uint64(3) + (x >> np.uint64(1) & np.uint64(7))) << np.uint64(10) | x >> np.uint64(54)).astype("<u2").tobytes()
     if dtype == "F32":
         f32 = bf16 << np.uint64(16) | x >> np.uint64(8) & np.uint64(0xFFFF)
         # scales are positive
@@ -198,7 +223,6 @@ def main():
     sys.modules["families"] = sys.modules["__main__"]
     logging.disable(logging.CRITICAL)
     from conversion.base import TextModel
-    TextModel.get_vocab_base_pre = lambda self, tokenizer: "llama-bpe"
     import torch
     exp = torch.exp
     torch.exp = lambda x: exp(x.to(torch.float64)).to(torch.float32)
@@ -216,6 +240,7 @@ def main():
             folder, out = pathlib.Path(scratch) / name, pathlib.Path(scratch) / f"{name}.gguf"
             folder.mkdir()
             make(folder, cases[name])
+            TextModel.get_vocab_base_pre = lambda self, tokenizer, pre=cases[name]["pre"]: pre
             convert(folder, out, cases[name]["outtype"])
             metadata, tensors = describe(out)
             (HERE / "families" / f"{name}.json").write_text(text({**cases[name], "metadata": metadata, "tensors": tensors}))

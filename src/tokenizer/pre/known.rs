@@ -90,6 +90,7 @@ const CL100K: &[&str] = &[
     "GraniteForCausalLM",
     "GraniteMoeForCausalLM",
     "GraniteMoeHybridForCausalLM",
+    "GraniteMoeSharedForCausalLM",
 ];
 const GEMMA_3: &[&str] = &["Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"];
 const LLAMA_4: &[&str] = &["Llama4ForConditionalGeneration", "Llama4ForCausalLM"];
