@@ -3,7 +3,7 @@
 //! Tensors that are stored alike and wanted in the same types make a group. Of each group the very work of the run is
 //! done on a few rows, all threads at once, and thrown away: so the measurement knows this computer, the CPU level, the
 //! matrices and the types. Of many short times the median counts, which other programs rarely disturb; a run beside
-//! them takes longer. Reading is measured on a few mebibytes spread over the files.
+//! them takes longer. Reading is measured at a few places of the files, where they are not in memory already.
 //!
 //! How fast the disk takes the outputs is not measured, for nothing may be written yet, but assumed: [`WRITE_SPEED`].
 
@@ -27,10 +27,10 @@ const BUDGET: Duration = Duration::from_millis(60);
 /// Least share of that for a group.
 const LEAST: Duration = Duration::from_millis(2);
 
-/// Places in the files at which reading is measured, bytes that are read at each, and bytes of which the time is taken.
-const READ_PLACES: u64 = 4;
-const READ_BYTES: u64 = 1 << 20;
-const PIECE: u64 = 128 << 10;
+/// Places in the files at which reading is measured, and bytes that are read at each: one after the other, as the run
+/// reads them, and more than the system reads ahead (up to 8 MiB), of which all but the first page would seem free.
+const READ_PLACES: u64 = 3;
+const READ_BYTES: u64 = 16 << 20;
 
 /// Bytes that the system takes in a second: what a file system on a solid-state disk does.
 const WRITE_SPEED: f64 = 1e9;
@@ -103,19 +103,18 @@ impl Run<'_> {
         (stored.unwrap_or_default(), work.is_transposed(), encodings.collect())
     }
 
-    /// What the pieces of the samples that had to come from the disk took, applied to all of the source.
+    /// What the samples that had to come from the disk took, applied to all of the source.
     fn reading_seconds(&self, pool: &ThreadPool) -> f64 {
         let source = self.weights.source();
         let samples = samples(source);
-        let times: Vec<Option<f64>> =
-            pool.install(|| samples.par_iter().map(|(tensor, range)| wait_for(source, tensor, range)).collect());
-        let mut waited: Vec<f64> = times.iter().flatten().copied().collect();
+        let waited = samples.par_iter().filter_map(|(tensor, range)| wait_for(source, tensor, range));
+        let mut waited: Vec<f64> = pool.install(|| waited.collect());
         if waited.is_empty() {
             return 0.0;
         }
         let all: u64 = self.works.iter().map(Work::source_bytes).sum();
-        let pieces = all as f64 / PIECE as f64 * waited.len() as f64 / times.len() as f64;
-        median(&mut waited) * pieces / pool.current_num_threads() as f64
+        let from_disk = all as f64 * waited.len() as f64 / samples.len() as f64;
+        median(&mut waited) * from_disk / pool.current_num_threads() as f64
     }
 }
 
@@ -149,7 +148,7 @@ fn speed(mut converter: Converter<'_>, work: &Work<'_>, (thread, threads): (usiz
     }
 }
 
-/// Pieces of tensors, in a few places evenly spread over the bytes of the source.
+/// Ranges of tensors, evenly spread over the bytes of the source.
 fn samples(source: &dyn Source) -> Vec<(&TensorInfo, Range<u64>)> {
     let total: u64 = source.tensors().iter().map(|tensor| tensor.bytes).sum();
     let mut wanted = (0..READ_PLACES).map(|place| (total / READ_PLACES * place) + total / READ_PLACES / 2).peekable();
@@ -157,23 +156,22 @@ fn samples(source: &dyn Source) -> Vec<(&TensorInfo, Range<u64>)> {
     for tensor in source.tensors() {
         while let Some(place) = wanted.next_if(|place| *place < before + tensor.bytes) {
             let begin = place - before;
-            let pieces = (begin..tensor.bytes.min(begin + READ_BYTES)).step_by(PIECE as usize);
-            samples.extend(pieces.map(|begin| (tensor, begin..tensor.bytes.min(begin + PIECE))));
+            samples.push((tensor, begin..tensor.bytes.min(begin + READ_BYTES)));
         }
         before += tensor.bytes;
     }
     samples
 }
 
-/// Has the pages of a range read, and gives them back. Seconds that it took, unless the system says that nothing had to
-/// come from the disk.
+/// Has the pages of a range read, and gives them back. Seconds per byte, unless the system says that nothing had to come
+/// from the disk.
 fn wait_for(source: &dyn Source, tensor: &TensorInfo, range: &Range<u64>) -> Option<f64> {
     let bytes = &source.view(tensor)[range.start as usize..range.end as usize];
     let (start, before) = (Instant::now(), memory::faults_from_disk());
     black_box(bytes.iter().step_by(PAGE).fold(0u8, |sum, byte| sum.wrapping_add(*byte)));
     let (seconds, after) = (start.elapsed().as_secs_f64(), memory::faults_from_disk());
     source.release(tensor, range.clone());
-    (before.is_none() || before != after).then_some(seconds)
+    (before.is_none() || before != after).then_some(seconds / bytes.len().max(1) as f64)
 }
 
 /// The middle one: of an even number the larger of two.
