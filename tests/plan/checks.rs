@@ -79,8 +79,8 @@ fn types_without_encoder_or_decoder_are_refused() {
     assert!(matches!(&error, PlanError::CannotEncode { to: Dtype::Q8_1, .. }), "{error}");
     let mut options = request(&["Q4_K_M"]);
     options.types.allow_requantize = true;
-    let error = refusal(&quantized(Dtype::Q8_K), None, &options);
-    assert!(matches!(&error, PlanError::CannotDecode { from: Dtype::Q8_K, .. }), "{error}");
+    let error = refusal(&quantized(Dtype::I16), None, &options);
+    assert!(matches!(&error, PlanError::CannotDecode { from: Dtype::I16, .. }), "{error}");
 }
 
 #[test]
