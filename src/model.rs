@@ -52,7 +52,7 @@ pub struct Piece {
     pub map: Map,
 }
 
-/// Arithmetic on every value of a weight, in f32.
+/// Arithmetic on every value of a weight: in f32, but of weights that are stored as f16 the results are rounded to f16.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Map {
     /// None.

@@ -32,7 +32,7 @@ impl Memory {
         memory.metadata.set("general.architecture", "llama");
         for (index, &dtype) in types.iter().enumerate() {
             let values: Vec<f32> = (0..ROWS * COLUMNS)
-                .map(|n| ((n * 7919 + index as u64 * 104_729) % 4093) as f32 / 64.0 - 32.0)
+                .map(|n| ((n * 7919 + index as u64 * 104_729) % 4093) as f32 / 256.0 - 8.0)
                 .collect();
             let length = dtype.byte_size(ROWS * COLUMNS).unwrap();
             let offset = memory.bytes.len();
@@ -122,12 +122,15 @@ fn expected(memory: &Memory, tensor: &ModelTensor) -> Vec<f32> {
                 rest /= axis.length;
             }
             let row = (0..view.columns.length).map(|c| stored[(start + c * view.columns.stride) as usize]);
+            // What is stored as f16 is computed in f16, as the reference does.
+            let of_f16 = memory.tensors[*weight].dtype == Dtype::F16;
+            let rounded = |value: f32| if of_f16 { half::f16::from_f32(value).to_f32() } else { value };
             all.extend(row.map(|value| match map {
                 Map::Same => value,
-                Map::PlusOne => value + 1.0,
-                Map::MinusOne => value - 1.0,
-                Map::LogOfMinus => (-f64::from(value)).ln() as f32,
-                Map::MinusExp => -f64::from(value).exp() as f32,
+                Map::PlusOne => rounded(value + 1.0),
+                Map::MinusOne => rounded(value - 1.0),
+                Map::LogOfMinus => rounded((-f64::from(value)).ln() as f32),
+                Map::MinusExp => rounded(-f64::from(value).exp() as f32),
             }));
         }
     }
