@@ -21,6 +21,9 @@ impl Axis {
 
 /// A matrix made of elements of a stored weight, whose elements are numbered row by row from 0.
 ///
+/// Several rows of a view may make up one row of a tensor: where columns are reordered, those that stay together are a
+/// row here.
+///
 /// Row `r` is a number whose digits have the lengths of `rows` as bases, the last changing fastest; element `(r, c)` is
 /// the stored element `base` + digits · strides + `c` · `columns.stride`. The strides of an outer axis may be larger
 /// or smaller than those of an inner one.
@@ -73,6 +76,14 @@ impl View {
             rows: vec![Axis::new(count, matrix), Axis::new(length, 1)],
             columns: Axis::new(rows, columns),
         }
+    }
+
+    /// A matrix stored as `[rows, groups * members * width]` with the columns of the first member of each group first.
+    pub fn regrouped_columns(rows: u64, groups: u64, members: u64, width: u64) -> Self {
+        let group = members.saturating_mul(width);
+        let rows =
+            vec![Axis::new(rows, groups.saturating_mul(group)), Axis::new(members, width), Axis::new(groups, group)];
+        Self { base: 0, rows, columns: Axis::new(width, 1) }
     }
 
     /// Rows of `heads` heads, inside each the two halves interleaved: Llama's query and key projections, because ggml
@@ -202,6 +213,14 @@ mod tests {
         let every_other = View { base: 3, rows: vec![Axis::new(2, 6)], columns: Axis::new(3, 1) };
         assert_eq!(elements(&every_other), [3, 4, 5, 9, 10, 11]);
         assert_eq!((every_other.run(0, 2), every_other.group()), (1, 1));
+    }
+
+    #[test]
+    fn columns_are_regrouped() {
+        let view = View::regrouped_columns(2, 2, 3, 2);
+        let row = [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11];
+        assert_eq!(elements(&view), [row, row.map(|element| element + 12)].concat());
+        assert_eq!((view.row_count(), view.is_contiguous()), (12, false));
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub struct Decoder {
     pub vocabulary: u32,
     /// Columns of the embedding table.
     pub hidden: u32,
-    /// Rows between the two halves of a feed-forward network.
+    /// Rows between the two halves of a feed-forward network; those of an expert, where there is nothing else.
     pub feed_forward: u32,
     /// Heads of queries.
     pub heads: u32,
@@ -55,11 +55,15 @@ impl Decoder {
         let Some(queries) = heads.checked_mul(head_dim) else {
             return Err(config.error("head_dim", format!("{heads} heads of {head_dim} columns are too many")));
         };
+        let feed_forward = match config.get("intermediate_size") {
+            None if config.get("moe_intermediate_size").is_some() => "moe_intermediate_size",
+            _ => "intermediate_size",
+        };
         Ok(Self {
             layers: hyper::layers(config)?,
             vocabulary: config.required_count("vocab_size")?,
             hidden,
-            feed_forward: config.required_count("intermediate_size")?,
+            feed_forward: config.required_count(feed_forward)?,
             heads,
             key_value_heads,
             head_dim,

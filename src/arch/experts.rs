@@ -1,6 +1,7 @@
 //! Rules for mixtures of experts, under the names that Qwen and DeepSeek give them.
 
-use super::rule::Rule;
+use super::rule::{Part, Rule};
+use crate::view::{Axis, View};
 
 /// The experts of one layer.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +15,42 @@ pub struct Experts {
 }
 
 impl Experts {
+    /// The router and the experts' matrices, as [`Self::rules`] has them or, since transformers 5, in stacks, gate above up.
+    pub fn rules_or_stacks(&self) -> [Rule; 4] {
+        const GATE_UP: &str = "model.layers.{}.mlp.experts.gate_up_proj";
+        const DOWN: &str = "model.layers.{}.mlp.experts.down_proj";
+        let (count, hidden, inner) = (u64::from(self.count), self.hidden, self.inner);
+        let half = |first: u64| View {
+            base: first * hidden,
+            rows: vec![Axis::new(count, 2 * inner * hidden), Axis::new(inner, hidden)],
+            columns: Axis::new(hidden, 1),
+        };
+        let [router, separate] = self.rules();
+        [
+            router,
+            separate.required_without(&[DOWN, GATE_UP]),
+            Rule::split(
+                DOWN,
+                &[count, hidden, inner],
+                vec![Part::new(
+                    "blk.{}.ffn_down_exps.weight",
+                    &[count, hidden, inner],
+                    View::whole(&[count, hidden, inner]),
+                )],
+            )
+            .required_with(&[GATE_UP]),
+            Rule::split(
+                GATE_UP,
+                &[count, 2 * inner, hidden],
+                vec![
+                    Part::new("blk.{}.ffn_gate_exps.weight", &[count, inner, hidden], half(0)),
+                    Part::new("blk.{}.ffn_up_exps.weight", &[count, inner, hidden], half(inner)),
+                ],
+            )
+            .required_with(&[DOWN]),
+        ]
+    }
+
     /// The router and the experts' matrices, each in a tensor of its own.
     pub fn rules(&self) -> [Rule; 2] {
         let &Self { count, hidden, inner } = self;

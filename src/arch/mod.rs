@@ -14,6 +14,7 @@ mod glm;
 mod glm4_moe;
 mod gpt_oss;
 mod granite;
+mod hybrid;
 mod hyper;
 mod invert;
 mod llama;
@@ -25,6 +26,7 @@ mod olmo;
 mod phi3;
 mod pooling;
 mod qwen;
+mod qwen3_5;
 mod qwen3_next;
 mod restore;
 mod rope;
@@ -81,6 +83,8 @@ pub const ARCHITECTURES: &[Architecture] = &[
     qwen::QWEN3,
     qwen::QWEN3_MOE,
     qwen3_next::QWEN3_NEXT,
+    qwen3_5::QWEN3_5,
+    qwen3_5::QWEN3_5_MOE,
     deepseek::DEEPSEEK_V2,
     deepseek::DEEPSEEK_V3,
     gpt_oss::GPT_OSS,

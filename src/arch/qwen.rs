@@ -84,7 +84,7 @@ fn describe_2_moe(config: &Config) -> Result<Description, ConfigError> {
     let shared = config.dimension("shared_expert_intermediate_size")?;
     let mut rules = common(config, &decoder)?;
     rules.extend(decoder.qkv_biases(config.flag("qkv_bias")?));
-    rules.extend(experts.rules());
+    rules.extend(experts.rules_or_stacks());
     rules.extend(gated_shared_expert(experts.hidden, shared));
     Ok(Description { hyper_parameters: sizes_of_experts(config)?, ..description(&decoder, rules) })
 }
@@ -104,16 +104,16 @@ fn describe_3_moe(config: &Config) -> Result<Description, ConfigError> {
     let mut rules = common(config, &decoder)?;
     rules.extend(decoder.head_norms());
     rules.extend(decoder.attention_biases(config.flag("attention_bias")?));
-    rules.extend(experts.rules());
+    rules.extend(experts.rules_or_stacks());
     Ok(Description { hyper_parameters: sizes_of_experts(config)?, ..description(&decoder, rules) })
 }
 
-/// Rows inside the experts; some configs say that there are none in a shared one.
+/// Rows inside the experts, if there are any; some configs say that there are none in a shared one.
 pub(super) fn sizes_of_experts(config: &Config) -> Result<Vec<(&'static str, Value)>, ConfigError> {
-    let own = config.required_count("moe_intermediate_size")?;
+    let own = config.count("moe_intermediate_size")?.map(|rows| ("expert_feed_forward_length", rows.into()));
     let shared = config.whole("shared_expert_intermediate_size")?;
     let shared = shared.map(|rows| ("expert_shared_feed_forward_length", rows.into()));
-    Ok([("expert_feed_forward_length", own.into())].into_iter().chain(shared).collect())
+    Ok(own.into_iter().chain(shared).collect())
 }
 
 /// What all of them have.

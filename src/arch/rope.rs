@@ -110,6 +110,21 @@ impl<'a> Rope<'a> {
         }
     }
 
+    /// Pairs of columns that are rotated by time, height, width and a fourth measure, where positions have several.
+    ///
+    /// # Errors
+    /// When there are more than four, or they are no counts.
+    pub fn sections(&self) -> Result<Option<Vec<i32>>, ConfigError> {
+        const KEY: &str = "mrope_section";
+        let Some(value) = self.get(KEY) else { return Ok(None) };
+        let error = || self.error(KEY, format!("{value}, where up to four counts are expected"));
+        let count = |count: &Json| count.as_u64().and_then(|count| i32::try_from(count).ok());
+        let sections: Option<Vec<i32>> = value.as_array().and_then(|counts| counts.iter().map(count).collect());
+        let mut sections = sections.filter(|sections| sections.len() <= 4).ok_or_else(error)?;
+        sections.resize(4, 0);
+        Ok(Some(sections))
+    }
+
     /// Divisors of the frequencies of `rotated` columns in a long and in a short context, one per pair of columns;
     /// `None` for models that do not scale that way.
     ///
@@ -174,6 +189,9 @@ impl<'a> Rope<'a> {
                 self.key
             )),
         }
+        if let Some(sections) = self.sections()? {
+            metadata.replace(format!("{prefix}.rope.dimension_sections"), sections);
+        }
         metadata.replace(format!("{prefix}.rope.freq_base"), self.theta as f32);
         if let Some(theta) = self.sliding_theta {
             metadata.replace(format!("{prefix}.rope.freq_base_swa"), theta as f32);
@@ -226,21 +244,6 @@ impl<'a> Rope<'a> {
         let Some(value) = self.get(KEY) else { return self.config.required_count("max_position_embeddings") };
         let count = value.as_u64().and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
         count.ok_or_else(|| self.error(KEY, format!("{value}, where a positive 32-bit integer is expected")))
-    }
-
-    /// The part of a head that is rotated, if it is not all of it.
-    ///
-    /// # Errors
-    /// When it is no number from 0 to 1.
-    pub fn partial_factor(&self) -> Result<Option<f64>, ConfigError> {
-        const KEY: &str = "partial_rotary_factor";
-        let factor = self.number(KEY)?.map_or_else(|| self.config.number(KEY), |factor| Ok(Some(factor)))?;
-        match factor {
-            Some(factor) if !(0.0..=1.0).contains(&factor) => {
-                Err(self.config.error(KEY, format!("{factor}, where a part of a head is expected")))
-            }
-            factor => Ok(factor),
-        }
     }
 
     fn get(&self, key: &str) -> Option<&Json> {

@@ -16,6 +16,8 @@ pub struct Rule {
     /// Every taken tensor is there once per expert, and the made ones are stacks of so many.
     pub(super) experts: Option<u32>,
     pub(super) required: bool,
+    /// Other tensors, and whether one of them must be there or all be missing for this rule's to be required.
+    pub(super) depends: Option<(&'static [&'static str], bool)>,
     pub(super) on: Rc<dyn Fn(u32) -> bool>,
     /// Stored codes keep a type of GGUF that holds them exactly, where there is one.
     pub(super) keeps_codes: bool,
@@ -105,7 +107,16 @@ impl Rule {
     }
 
     fn of(takes: Vec<Taken>, makes: Vec<Part>) -> Self {
-        Self { takes, makes, experts: None, required: true, on: Rc::new(|_| true), keeps_codes: false, ignored: None }
+        Self {
+            takes,
+            makes,
+            experts: None,
+            required: true,
+            depends: None,
+            on: Rc::new(|_| true),
+            keeps_codes: false,
+            ignored: None,
+        }
     }
 
     /// Inside each of `heads` heads the two halves of the rows are interleaved: see [`View::interleaved_halves`].
@@ -132,6 +143,16 @@ impl Rule {
     /// Where the weight is stored in codes that a type of GGUF holds exactly, it becomes of that type.
     pub fn keep_codes(self) -> Self {
         Self { keeps_codes: true, ..self }
+    }
+
+    /// Required only in layers that have one of these tensors.
+    pub fn required_with(self, names: &'static [&'static str]) -> Self {
+        Self { depends: Some((names, true)), ..self }
+    }
+
+    /// Required only in layers that have none of these tensors.
+    pub fn required_without(self, names: &'static [&'static str]) -> Self {
+        Self { depends: Some((names, false)), ..self }
     }
 
     /// The rule holds only for the layers for which `on` is true.

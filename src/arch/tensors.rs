@@ -231,13 +231,25 @@ impl<'a> Rows<'a> {
         seen.iter().copied().collect()
     }
 
+    /// Whether the tensor `name` of a layer was seen.
+    fn has(&self, name: &str, layer: u64) -> bool {
+        let places = self.by_name.get(name).into_iter().flatten();
+        places
+            .into_iter()
+            .any(|(rule, input)| self.seen.get(&(*rule, layer)).is_some_and(|seen| seen[*input].is_some()))
+    }
+
     fn missing(&self) -> Listing {
         let mut missing = Listing::default();
         for (number, rule) in self.rules.iter().enumerate().filter(|(_, rule)| rule.ignored.is_none()) {
             let layers = if rule.is_per_layer() { self.layers } else { 1 };
             for layer in (0..layers).filter(|layer| !rule.is_per_layer() || (rule.on)(*layer)) {
                 let seen = self.seen.get(&(number, u64::from(layer)));
-                if seen.is_none() && !rule.required {
+                let required = match rule.depends {
+                    Some((names, there)) => names.iter().any(|name| self.has(name, layer.into())) == there,
+                    None => rule.required,
+                };
+                if seen.is_none() && !required {
                     continue;
                 }
                 for slot in 0..rule.takes.len() * rule.copies() as usize {

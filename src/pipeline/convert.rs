@@ -10,6 +10,7 @@ use super::outputs::Writer;
 use super::work::{Encoding, Work};
 use super::{Error, Site};
 use crate::model::{Map, TensorData};
+use crate::view::Axis;
 use crate::weights::Weights;
 
 /// A thread's buffers, which never grow, and what every chunk needs.
@@ -71,7 +72,8 @@ impl<'a> Converter<'a> {
         }
         if let Some((piece, start)) = work.piece_at(rows.start) {
             let weight = &self.source.list()[piece.weight];
-            let within = (rows.start - start) as u64..(rows.end - start) as u64;
+            let view_rows = work.view_rows(piece);
+            let within = (rows.start - start) as u64 * view_rows..(rows.end - start) as u64 * view_rows;
             gather(self.source, weight, &piece.view, self.level, within, weights, &mut self.tile);
             piece.map.apply(weights);
             // the reference computes in f16 with what is stored so, in f32 with all else
@@ -166,8 +168,9 @@ impl<'a> Converter<'a> {
         let Some((piece, start)) = work.piece_at(rows.start) else { return };
         let view = &piece.view;
         let group = view.group();
-        let first = (rows.start - start) as u64 / group * group;
-        let end = (rows.end - start) as u64 / group * group;
+        let view_rows = work.view_rows(piece);
+        let first = (rows.start - start) as u64 * view_rows / group * group;
+        let end = (rows.end - start) as u64 * view_rows / group * group;
         if first < end {
             let (begin, last) = (view.row_start(first), view.row_start(end - group));
             let elements = begin..last.max(begin) + group * view.columns.length;
@@ -189,7 +192,9 @@ impl<'a> Converter<'a> {
         };
         let weight = &self.source.list()[piece.weight];
         let info = self.source.main_tensor(weight);
-        let element = piece.view.row_start((row - start) as u64) + column as u64 * piece.view.columns.stride;
+        let Axis { length, stride } = piece.view.columns;
+        let (row, column) = ((row - start) as u64 * work.view_rows(piece), column as u64);
+        let element = piece.view.row_start(row + column / length) + column % length * stride;
         let width = weight.columns() as u64;
         let file = self.source.source().files()[info.file].to_owned();
         let site = Site { file, tensor: info.name.clone(), row: (element / width) as usize };

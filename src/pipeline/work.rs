@@ -96,10 +96,10 @@ impl<'a> Work<'a> {
         let too_large = || Error::Address { tensor: tensor.name.clone() };
         let length = |n: u64| usize::try_from(n).map_err(|_| too_large());
         let pieces = tensor.data.pieces();
-        // A view of a vector may have its elements as rows.
-        let columns = match pieces.first() {
-            Some(piece) => length(piece.view.columns.length)?,
-            None => length(tensor.shape.last().copied().unwrap_or(1))?,
+        let columns = match (pieces.first(), tensor.shape.as_slice()) {
+            // A view of a vector may have its elements as rows.
+            (Some(piece), [_] | []) => length(piece.view.columns.length)?,
+            (_, shape) => length(shape.last().copied().unwrap_or(1))?,
         };
         let elements = tensor.shape.iter().try_fold(1u64, |product, length| product.checked_mul(*length));
         let rows = length(elements.ok_or_else(too_large)?)? / columns.max(1);
@@ -112,7 +112,12 @@ impl<'a> Work<'a> {
         let mut source_bytes = 0;
         for Piece { weight, view, .. } in pieces {
             let weight = &weights.list()[*weight];
-            assert_eq!(view.columns.length, columns as u64, "{}: pieces of different widths", tensor.name);
+            assert!(
+                view.is_empty() || (columns as u64).is_multiple_of(view.columns.length),
+                "{}: rows of {} elements in rows of {columns}",
+                tensor.name,
+                view.columns.length
+            );
             assert!(
                 view.is_empty() || view.last().is_some_and(|last| last < weight.elements()),
                 "{}: a view beyond {}",
@@ -120,7 +125,7 @@ impl<'a> Work<'a> {
                 weight.name
             );
             starts.push(next);
-            next += length(view.row_count())?;
+            next += length(view.len())? / columns.max(1);
             let share = u128::from(weights.stored_bytes(weight)) * u128::from(view.len());
             source_bytes += (share / u128::from(weight.elements().max(1))) as u64;
         }
@@ -229,6 +234,11 @@ impl<'a> Work<'a> {
     pub fn source_bytes_of(&self, rows: &Range<usize>) -> u64 {
         let before = |row: usize| (u128::from(self.source_bytes) * row as u128 / (self.rows as u128).max(1)) as u64;
         before(rows.end) - before(rows.start)
+    }
+
+    /// Rows of a piece's view that make up one row of the tensor.
+    pub fn view_rows(&self, piece: &Piece) -> u64 {
+        self.columns as u64 / piece.view.columns.length.max(1)
     }
 
     /// True if some piece has its columns where the stored weight has rows.

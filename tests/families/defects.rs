@@ -98,6 +98,9 @@ fn a_missing_tensor() {
         ("starcoder2", "model.norm.bias"),
         ("gpt_bigcode", "transformer.wpe.weight"),
         ("gpt_oss_bf16", "model.layers.0.self_attn.sinks"),
+        ("qwen3_5_text", "model.layers.2.linear_attn.in_proj_z.weight"),
+        ("qwen3_moe_stacked", "model.layers.1.mlp.experts.down_proj"),
+        ("qwen3_moe_stacked", "model.layers.0.mlp.experts.gate_up_proj"),
     ] {
         let named = name.strip_prefix("language_model.").unwrap_or(name);
         assert_says(&error(case, remove(name)), &["missing 1 tensor:", named]);
@@ -148,7 +151,7 @@ fn settings_that_cannot_be() {
         ("qwen3_next", "layer_types", json!(["full_attention"]), "1 entries, but num_hidden_layers is 4"),
         ("qwen3_next", "layer_types", json!("full_attention"), "where a list is expected"),
         ("qwen3_next", "linear_num_value_heads", json!(3), "3 is no multiple of linear_num_key_heads (2)"),
-        ("qwen3_next", "partial_rotary_factor", json!(2.5), "2.5, where a part of a head is expected"),
+        ("qwen3_next", "partial_rotary_factor", json!(2.5), "2.5, where a number from 0 to 1 is expected"),
         ("qwen3_next", "mtp_num_hidden_layers", json!(4_294_967_295_u32), "too many layers"),
         ("deepseek_v3", "scoring_func", json!("softplus"), "one of softmax, sigmoid, sqrtsoftplus is expected"),
         ("deepseek_v3", "kv_lora_rank", json!(0), "0, where a positive"),

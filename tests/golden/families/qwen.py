@@ -45,6 +45,10 @@ CASES = {"qwen2": case(QWEN2, tensors(QWEN2, bias="qkv"), files=CLASS),
          "qwen3_moe": case(MOE, tensors(MOE, norm=True, sparse=lambda layer: True)),
          "qwen3_moe_new": case(MOE_NEW, tensors({**MOE_NEW, "num_experts": 3}, norm=True, sparse=lambda layer: True)),
          "qwen2_moe": case(QWEN2_MOE, tensors(QWEN2_MOE, bias="qkv", sparse=lambda layer: True, shared=40))}
+# experts in stacks, as transformers 5 can write them
+STACKED = [x for x in tensors(MOE, norm=True, sparse=lambda layer: True) if ".experts." not in x[0]]
+STACKED += [x for i in range(2) for x in ((f"model.layers.{i}.mlp.experts.gate_up_proj", (3, 48, 32)), (f"model.layers.{i}.mlp.experts.down_proj", (3, 32, 24)))]
+CASES["qwen3_moe_stacked"] = case(MOE, STACKED)
 # an embedding model: names without "model.", and a file that says how outputs are pooled
 EMBEDDING = {**QWEN3, "rope_scaling": None}
 POOLING = {"modules.json": json.dumps([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
