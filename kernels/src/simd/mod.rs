@@ -11,6 +11,8 @@
 mod avx2;
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 mod avx512;
+#[cfg(all(feature = "std", target_arch = "aarch64", target_endian = "little"))]
+mod neon;
 mod scalar;
 mod twice;
 mod vector;
@@ -42,6 +44,8 @@ enum Kind {
     Avx2(avx2::Avx2),
     #[cfg(all(feature = "std", target_arch = "x86_64"))]
     Avx512(avx512::Avx512),
+    #[cfg(all(feature = "std", target_arch = "aarch64", target_endian = "little"))]
+    Neon(neon::Neon),
 }
 
 /// A level's name and whether this CPU has it.
@@ -59,6 +63,9 @@ static LEVELS: &[Row] = &[
     ("avx512", || avx512::Avx512::detect().map(|token| Level(Kind::Avx512(token)))),
     #[cfg(not(all(feature = "std", target_arch = "x86_64")))]
     ("avx512", || None),
+    #[cfg(all(feature = "std", target_arch = "aarch64", target_endian = "little"))]
+    ("neon", || neon::Neon::detect().map(|token| Level(Kind::Neon(token)))),
+    #[cfg(not(all(feature = "std", target_arch = "aarch64", target_endian = "little")))]
     ("neon", || None),
 ];
 
@@ -84,6 +91,8 @@ impl Level {
             Kind::Avx2(_) => "avx2",
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
             Kind::Avx512(_) => "avx512",
+            #[cfg(all(feature = "std", target_arch = "aarch64", target_endian = "little"))]
+            Kind::Neon(_) => "neon",
         }
     }
 
@@ -97,6 +106,9 @@ impl Level {
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
             // SAFETY: as above.
             Kind::Avx512(token) => unsafe { avx512::run(token, kernel) },
+            #[cfg(all(feature = "std", target_arch = "aarch64", target_endian = "little"))]
+            // SAFETY: as above.
+            Kind::Neon(token) => unsafe { neon::run(token, kernel) },
         }
     }
 }

@@ -179,3 +179,10 @@ fn the_best_level_of_this_cpu_is_the_one_that_runs() {
         assert_eq!(lanes, 8);
     }
 }
+
+#[test]
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+fn the_best_level_of_this_cpu_is_the_one_that_runs() {
+    // Every 64-bit Arm CPU that runs an operating system has NEON.
+    assert_eq!(Level::detect().name(), "neon");
+}
