@@ -29,17 +29,29 @@ macro_rules! dtypes {
             scales: dtypes!(@scales $scales),
             quantize: dtypes!(@quantize $codec),
             dequantize: dtypes!(@dequantize $codec),
+            needs_importance: dtypes!(@needs_importance $codec),
         }),*];
     };
     (@option -) => { None };
     (@option $value:literal) => { Some($value) };
     (@scales -) => { Scales::None };
     (@scales ($kind:ident $($offsets:tt)?)) => { Scales::$kind $((&$offsets))? };
-    // `-` opaque, `(module)` both directions, `(<- module)` decode only.
+    // `-` opaque, `(module)` both directions, `(<- module)` decode only, `(std module)` both, but encode only with the
+    // standard library, and maybe only `with importance`.
+    (@needs_importance (std $module:ident with importance)) => { true };
+    (@needs_importance $codec:tt) => { false };
     (@quantize -) => { None };
     (@quantize (<- $module:ident)) => { None };
+    (@quantize (std $module:ident $(with importance)?)) => {{
+        #[cfg(feature = "std")]
+        let quantize = Some(crate::types::$module::quantize as Quantize);
+        #[cfg(not(feature = "std"))]
+        let quantize = None;
+        quantize
+    }};
     (@quantize ($module:ident)) => { Some(crate::types::$module::quantize as Quantize) };
     (@dequantize -) => { None };
+    (@dequantize (std $module:ident $(with importance)?)) => { Some(crate::types::$module::dequantize as Dequantize) };
     (@dequantize (<- $module:ident)) => { Some(crate::types::$module::dequantize as Dequantize) };
     (@dequantize ($module:ident)) => { Some(crate::types::$module::dequantize as Dequantize) };
 }
@@ -62,13 +74,13 @@ dtypes! {
     Q5_K    "Q5_K"    gguf 13 safetensors -      block 256 x 176 scales (F16 [0, 2]) codec (q5_k);
     Q6_K    "Q6_K"    gguf 14 safetensors -      block 256 x 210 scales (F16 [208]) codec (q6_k);
     Q8_K    "Q8_K"    gguf 15 safetensors -      block 256 x 292 scales (F32) codec (<- q8_k);
-    IQ2_XXS "IQ2_XXS" gguf 16 safetensors -      block 256 x 66 scales (F16 [0]) codec (<- iq2_xxs);
-    IQ2_XS  "IQ2_XS"  gguf 17 safetensors -      block 256 x 74 scales (F16 [0]) codec (<- iq2_xs);
-    IQ3_XXS "IQ3_XXS" gguf 18 safetensors -      block 256 x 98 scales (F16 [0]) codec (<- iq3_xxs);
+    IQ2_XXS "IQ2_XXS" gguf 16 safetensors -      block 256 x 66 scales (F16 [0]) codec (std iq2_xxs with importance);
+    IQ2_XS  "IQ2_XS"  gguf 17 safetensors -      block 256 x 74 scales (F16 [0]) codec (std iq2_xs with importance);
+    IQ3_XXS "IQ3_XXS" gguf 18 safetensors -      block 256 x 98 scales (F16 [0]) codec (std iq3_xxs);
     IQ1_S   "IQ1_S"   gguf 19 safetensors -      block 256 x 50 scales (F16 [0]) codec (<- iq1_s);
     IQ4_NL  "IQ4_NL"  gguf 20 safetensors -      block 32 x 18 scales (F16 [0]) codec (iq4_nl);
-    IQ3_S   "IQ3_S"   gguf 21 safetensors -      block 256 x 110 scales (F16 [0]) codec (<- iq3_s);
-    IQ2_S   "IQ2_S"   gguf 22 safetensors -      block 256 x 82 scales (F16 [0]) codec (<- iq2_s);
+    IQ3_S   "IQ3_S"   gguf 21 safetensors -      block 256 x 110 scales (F16 [0]) codec (std iq3_s);
+    IQ2_S   "IQ2_S"   gguf 22 safetensors -      block 256 x 82 scales (F16 [0]) codec (std iq2_s);
     IQ4_XS  "IQ4_XS"  gguf 23 safetensors -      block 256 x 136 scales (F16 [0]) codec (iq4_xs);
     IQ1_M   "IQ1_M"   gguf 29 safetensors -      block 256 x 56 scales (IQ1_M) codec (<- iq1_m);
     TQ1_0   "TQ1_0"   gguf 34 safetensors -      block 256 x 54 scales (F16 [52]) codec (tq1_0);
@@ -108,8 +120,11 @@ pub struct DtypeInfo {
     pub block_bytes: usize,
     /// The numbers of a block that must be finite.
     pub scales: Scales,
-    /// Encoder, if this crate can write the type.
+    /// Encoder, if this crate can write the type: some do with the feature `std` only, as they keep tables that they make
+    /// when they are first used.
     pub quantize: Option<Quantize>,
+    /// Without importance the type cannot be encoded.
+    pub needs_importance: bool,
     /// Decoder, if this crate can read the type.
     pub dequantize: Option<Dequantize>,
 }

@@ -78,7 +78,7 @@ fn blocks_equal_the_references() {
 fn differences(dtype: Dtype, cases: &[Case], golden: &BTreeMap<String, Vec<&str>>) -> Vec<String> {
     let mut faults = Vec::new();
     for case in cases.iter().filter(|case| case.columns.is_multiple_of(dtype.info().block_len)) {
-        for (kind, importance) in case.variants() {
+        for (kind, importance) in case.variants_for(dtype) {
             let key = format!("{dtype} {} {kind}", case.name);
             let expected = golden.get(&key).unwrap_or_else(|| panic!("no digest for {key}"));
             for level in Level::all() {
@@ -109,6 +109,10 @@ fn compare(
             true => Ok(()),
             false => Err(format!("validated as {found:?}, not Err({block})")),
         };
+    }
+    if let ["aborted"] = *expected {
+        // There is nothing to compare with, but that there are blocks.
+        return Ok(());
     }
     let [blocks_digest, weights_digest, row_digests] = *expected else { panic!("malformed line {expected:?}") };
     if digest(&[&blocks]) != blocks_digest {

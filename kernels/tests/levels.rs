@@ -12,7 +12,7 @@ fn every_level_writes_the_same_blocks() {
     for dtype in Dtype::all().filter(|dtype| dtype.info().quantize.is_some()) {
         for case in cases.iter().filter(|case| case.columns.is_multiple_of(dtype.info().block_len)) {
             let size = dtype.byte_size(case.weights.len() as u64).expect("whole blocks") as usize;
-            for (kind, importance) in case.variants() {
+            for (kind, importance) in case.variants_for(dtype) {
                 let [mut expected, mut found] = [vec![0x55; size], vec![0xaa; size]];
                 quantize(Level::SCALAR, dtype, &case.weights, case.columns, importance, &mut expected);
                 for level in Level::all() {

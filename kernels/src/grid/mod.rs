@@ -4,7 +4,12 @@
 //! a point, in the order of its grid.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "std")]
+mod neighbours;
 mod points;
+
+#[cfg(feature = "std")]
+pub(crate) use neighbours::{MOST, Near, Neighbours, Place};
 
 /// Points with the values of their levels.
 pub(crate) type Values<const DIMS: usize, const POINTS: usize> = [[i8; DIMS]; POINTS];
@@ -27,6 +32,55 @@ const fn values<const DIMS: usize, const POINTS: usize>(
         point += 1;
     }
     values
+}
+
+/// A grid as encoders need it.
+#[cfg(feature = "std")]
+pub(crate) trait Grid {
+    /// Levels of a group.
+    const DIMS: usize;
+    /// Bits of a level.
+    const BITS: usize;
+    /// The largest level.
+    const TOP: i32;
+
+    /// The points near by all levels, worked out when first asked for: that takes some milliseconds, and memory to stay.
+    fn neighbours() -> &'static Neighbours;
+}
+
+#[cfg(feature = "std")]
+macro_rules! grids {
+    ($($(#[$doc:meta])* $name:ident: $points:ident, $dims:literal levels of $bits:literal bits up to $top:literal, $shells:literal shells;)*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name;
+
+        impl Grid for $name {
+            const DIMS: usize = $dims;
+            const BITS: usize = $bits;
+            const TOP: i32 = $top;
+
+            fn neighbours() -> &'static Neighbours {
+                static NEIGHBOURS: std::sync::OnceLock<Neighbours> = std::sync::OnceLock::new();
+                NEIGHBOURS.get_or_init(|| Neighbours::new(&points::$points, $dims, $shells))
+            }
+        }
+    )*};
+}
+
+#[cfg(feature = "std")]
+grids! {
+    /// Of IQ2_XXS.
+    Grid2Of256: IQ2_256, 8 levels of 2 bits up to 2, 2 shells;
+    /// Of IQ2_XS.
+    Grid2Of512: IQ2_512, 8 levels of 2 bits up to 2, 2 shells;
+    /// Of IQ2_S.
+    Grid2Of1024: IQ2_1024, 8 levels of 2 bits up to 2, 1 shells;
+    /// Of IQ3_XXS.
+    Grid3Of256: IQ3_256, 4 levels of 3 bits up to 7, 2 shells;
+    /// Of IQ3_S.
+    Grid3Of512: IQ3_512, 4 levels of 3 bits up to 7, 3 shells;
+    /// Of IQ1_S and IQ1_M.
+    Grid1Of2048: IQ1_2048, 8 levels of 2 bits up to 2, 3 shells;
 }
 
 /// Of types of 2 bits, in eighths.

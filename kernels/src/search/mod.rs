@@ -5,13 +5,19 @@
 #![forbid(unsafe_code)]
 
 mod descent;
+#[cfg(feature = "std")]
+mod nearest;
 mod nonlinear;
+#[cfg(feature = "std")]
+mod on_grid;
 mod positive;
 mod scale_min;
 mod symmetric;
 
 pub(crate) use descent::Descent;
 pub(crate) use nonlinear::{Nonlinear, VALUES, nearest_level};
+#[cfg(feature = "std")]
+pub(crate) use on_grid::{Magnitudes, OnGrid, Refine, Rules};
 pub(crate) use positive::Positive;
 pub(crate) use scale_min::{Deviation, Fit, ScaleMin};
 pub(crate) use symmetric::{Symmetric, SymmetricFit, extreme, unsigned_level};

@@ -79,9 +79,10 @@ impl Simd for Avx2 {
         // Registers are looked up by three bits. The others, moved to the sign, choose between registers.
         let sixteen = |at: usize| self.select(self.from_bits(self.shl_i32::<28>(i)), part(at + 8), part(at));
         match M {
+            8 => part(0),
             16 => sixteen(0),
             32 => self.select(self.from_bits(self.shl_i32::<27>(i)), sixteen(16), sixteen(0)),
-            _ => panic!("tables have 16 or 32 entries"),
+            _ => panic!("tables have 8, 16 or 32 entries"),
         }
     }
 
@@ -120,6 +121,12 @@ impl Simd for Avx2 {
         fn eq(a: __m256, b: __m256) -> __m256 { _mm256_cmp_ps::<_CMP_EQ_OQ>(a, b) }
         fn select(mask: __m256, yes: __m256, no: __m256) -> __m256 { _mm256_blendv_ps(no, yes, mask) }
 
+        fn reduce_min(v: __m256) -> f32 {
+            let v = _mm_min_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let v = _mm_min_ps(v, _mm_movehl_ps(v, v));
+            _mm_cvtss_f32(_mm_min_ss(v, _mm_shuffle_ps::<1>(v, v)))
+        }
+        fn bits(mask: __m256) -> u32 { _mm256_movemask_ps(mask) as u32 }
         fn any(mask: __m256) -> bool { _mm256_movemask_ps(mask) != 0 }
         fn all(mask: __m256) -> bool { _mm256_movemask_ps(mask) == 0xff }
         fn and(a: __m256, b: __m256) -> __m256 { _mm256_and_ps(a, b) }
@@ -127,6 +134,10 @@ impl Simd for Avx2 {
         fn not(a: __m256) -> __m256 { _mm256_xor_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(-1))) }
 
         fn splat_i32(value: i32) -> __m256i { _mm256_set1_epi32(value) }
+        fn load_i32(src: &[i32]) -> __m256i {
+            let src: &[i32; N] = src.first_chunk().expect("a vector's worth of integers");
+            _mm256_loadu_si256(src.as_ptr().cast())
+        }
         fn store_i32(v: __m256i, dst: &mut [i32]) -> () {
             let dst: &mut [i32; N] = dst.first_chunk_mut().expect("room for a vector");
             _mm256_storeu_si256(dst.as_mut_ptr().cast(), v)

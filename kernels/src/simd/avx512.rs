@@ -74,14 +74,22 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn lookup<const M: usize>(self, table: &[f32; M], i: __m512i) -> __m512 {
-        let (low, high) = (self.load(table), self.load(&table[M - N..]));
         match M {
+            8 => {
+                let table: &[f32; 8] = table.first_chunk().expect("8 entries");
+                // SAFETY: the token proves that the CPU has AVX-512 F and DQ; the load goes through a reference.
+                unsafe { _mm512_permutexvar_ps(i, _mm512_broadcast_f32x8(_mm256_loadu_ps(table.as_ptr()))) }
+            }
             // SAFETY: the token proves that the CPU has AVX-512 F; registers only.
-            16 => unsafe { _mm512_permutexvar_ps(i, low) },
+            16 => unsafe { _mm512_permutexvar_ps(i, self.load(table)) },
             // SAFETY: as above.
-            32 => unsafe { _mm512_permutex2var_ps(low, i, high) },
-            _ => panic!("tables have 16 or 32 entries"),
+            32 => unsafe { _mm512_permutex2var_ps(self.load(table), i, self.load(&table[N..])) },
+            _ => panic!("tables have 8, 16 or 32 entries"),
         }
+    }
+    #[inline(always)]
+    fn bits(self, mask: __mmask16) -> u32 {
+        mask.into()
     }
     #[inline(always)]
     fn any(self, mask: __mmask16) -> bool {
@@ -128,12 +136,17 @@ impl Simd for Avx512 {
             _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v)
         }
         fn reduce_max(v: __m512) -> f32 { _mm512_reduce_max_ps(v) }
+        fn reduce_min(v: __m512) -> f32 { _mm512_reduce_min_ps(v) }
         fn lt(a: __m512, b: __m512) -> __mmask16 { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
         fn le(a: __m512, b: __m512) -> __mmask16 { _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b) }
         fn eq(a: __m512, b: __m512) -> __mmask16 { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) }
         fn select(mask: __mmask16, yes: __m512, no: __m512) -> __m512 { _mm512_mask_blend_ps(mask, no, yes) }
 
         fn splat_i32(value: i32) -> __m512i { _mm512_set1_epi32(value) }
+        fn load_i32(src: &[i32]) -> __m512i {
+            let src: &[i32; N] = src.first_chunk().expect("a vector's worth of integers");
+            _mm512_loadu_si512(src.as_ptr().cast())
+        }
         fn store_i32(v: __m512i, dst: &mut [i32]) -> () {
             let dst: &mut [i32; N] = dst.first_chunk_mut().expect("room for a vector");
             _mm512_storeu_si512(dst.as_mut_ptr().cast(), v)

@@ -121,6 +121,14 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn reduce_min(self, v: [f32; N]) -> f32 {
+        v.into_iter().fold(v[0], |m, x| if x < m { x } else { m })
+    }
+    #[inline(always)]
+    fn bits(self, mask: [u32; N]) -> u32 {
+        mask[0] & 1 | mask[1] & 2 | mask[2] & 4 | mask[3] & 8
+    }
+    #[inline(always)]
     fn any(self, mask: [u32; N]) -> bool {
         mask.into_iter().fold(0, |a, m| a | m) != 0
     }
@@ -144,6 +152,10 @@ impl Simd for Scalar {
     #[inline(always)]
     fn splat_i32(self, value: i32) -> [i32; N] {
         [value; N]
+    }
+    #[inline(always)]
+    fn load_i32(self, src: &[i32]) -> [i32; N] {
+        *src.first_chunk().expect("a vector's worth of integers")
     }
     #[inline(always)]
     fn store_i32(self, v: [i32; N], dst: &mut [i32]) {

@@ -66,6 +66,9 @@ fn operations<S: Simd>(s: S) {
         floats("to_f32", s.to_f32(s.trunc_i32(va)), &|a, _| a as i32 as f32);
         let max = a.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         assert_eq!(s.reduce_max(va), max);
+        let min = a.iter().copied().fold(f32::INFINITY, f32::min);
+        assert_eq!(s.reduce_min(va), min);
+        assert_eq!(s.bits(s.lt(va, vb)), (0..n).map(|l| u32::from(a[l] < b[l]) << l).sum());
         assert_eq!(s.any(s.lt(va, vb)), (0..n).any(|l| a[l] < b[l]));
         assert_eq!(s.all(s.lt(va, vb)), (0..n).all(|l| a[l] < b[l]));
         assert!(s.all(s.eq(va, va)) && !s.any(s.lt(va, va)));
@@ -78,6 +81,8 @@ fn operations<S: Simd>(s: S) {
             }
         };
         let bits = |v: f32| v.to_bits() as i32;
+        let signs: Vec<i32> = a.iter().map(|a| a.to_bits() as i32).collect();
+        integers("load_i32", s.load_i32(&signs), &|a, _| bits(a));
         integers("trunc_i32", s.trunc_i32(va), &|a, _| a as i32);
         integers("nearest_i32", s.nearest_i32(va), &|a, _| a.round_ties_even() as i32);
         integers("round_away_i32", s.round_away_i32(va), &|a, _| a.round() as i32);
@@ -101,6 +106,8 @@ fn operations<S: Simd>(s: S) {
 
         let table: [f32; 32] = core::array::from_fn(|i| i as f32 * 1.5 - 7.0);
         floats("lookup 32", s.lookup(&table, ia), &|a, _| table[a.to_bits() as usize % 32]);
+        let eight: [f32; 8] = *table.last_chunk().expect("a table");
+        floats("lookup 8", s.lookup(&eight, ia), &|a, _| eight[a.to_bits() as usize % 8]);
         let table: [f32; 16] = *table.last_chunk().expect("a table");
         floats("lookup 16", s.lookup(&table, ia), &|a, _| table[a.to_bits() as usize % 16]);
         s.store(s.mul_add_roughly(va, vb, s.splat(0.75)), &mut out);

@@ -106,6 +106,14 @@ impl<S: Simd> Simd for Twice<S> {
         self.0.reduce_max(self.0.max(v.0, v.1))
     }
     #[inline(always)]
+    fn reduce_min(self, v: Self::F32) -> f32 {
+        self.0.reduce_min(self.0.min(v.0, v.1))
+    }
+    #[inline(always)]
+    fn bits(self, mask: Self::Mask) -> u32 {
+        self.0.bits(mask.0) | self.0.bits(mask.1) << S::LANES
+    }
+    #[inline(always)]
     fn any(self, mask: Self::Mask) -> bool {
         self.0.any(self.0.or(mask.0, mask.1))
     }
@@ -120,6 +128,10 @@ impl<S: Simd> Simd for Twice<S> {
     #[inline(always)]
     fn splat_i32(self, value: i32) -> Self::I32 {
         (self.0.splat_i32(value), self.0.splat_i32(value))
+    }
+    #[inline(always)]
+    fn load_i32(self, src: &[i32]) -> Self::I32 {
+        (self.0.load_i32(src), self.0.load_i32(&src[S::LANES..]))
     }
     #[inline(always)]
     fn store_i32(self, v: Self::I32, dst: &mut [i32]) {

@@ -76,6 +76,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// `mask ? yes : no`
     fn select(self, mask: Self::Mask, yes: Self::F32, no: Self::F32) -> Self::F32;
 
+    /// The smallest lane; unspecified if a lane is NaN.
+    fn reduce_min(self, v: Self::F32) -> f32;
+    /// A bit per lane, that of the first one lowest.
+    fn bits(self, mask: Self::Mask) -> u32;
     /// True if any lane is.
     fn any(self, mask: Self::Mask) -> bool;
     /// True if all lanes are.
@@ -89,6 +93,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// `value` in every lane.
     fn splat_i32(self, value: i32) -> Self::I32;
+    /// The first `LANES` elements of `src`; panics if there are fewer.
+    fn load_i32(self, src: &[i32]) -> Self::I32;
     /// Writes the lanes to the first `LANES` elements of `dst`; panics if there are fewer.
     fn store_i32(self, v: Self::I32, dst: &mut [i32]);
     /// The first `LANES` bytes of `src`, zero-extended; panics if there are fewer.
@@ -126,7 +132,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// `mask ? yes : no`
     fn select_i32(self, mask: Self::Mask, yes: Self::I32, no: Self::I32) -> Self::I32;
 
-    /// `table[i % N]`, where `N` is 16 or 32.
+    /// `table[i % N]`, where `N` is 8, 16 or 32.
     fn lookup<const N: usize>(self, table: &[f32; N], i: Self::I32) -> Self::F32;
 
     /// The integer as a float, rounded to nearest even.

@@ -5,19 +5,62 @@
 //! eighth sign follows.
 
 use super::decode::{self, Decode, f16};
+#[cfg(feature = "std")]
+use super::grid_block::{self, Found, GridBlock};
 use super::signed_points;
 use crate::Level;
 use crate::grid;
+#[cfg(feature = "std")]
+use crate::search::{Refine, Rules};
 use crate::simd::Simd;
 
 const LEN: usize = 256;
 const BYTES: usize = 98;
+
+#[cfg(feature = "std")]
+pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Option<&[f32]>, dst: &mut [u8]) {
+    grid_block::quantize::<Iq3Xxs>(level, src, columns, importance, dst);
+}
 
 pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
     decode::dequantize::<Iq3Xxs, BYTES, LEN>(level, src, dst);
 }
 
 struct Iq3Xxs;
+
+#[cfg(feature = "std")]
+impl GridBlock for Iq3Xxs {
+    type Grid = grid::Grid3Of256;
+    const BYTES: usize = BYTES;
+    const RULES: Rules = Rules { len: 32, steps: 15, delta: 0.2, refine: Refine::Moved };
+    const EVEN_SIGNS: bool = true;
+    const VARIANCE_FACTOR: f32 = 2.0;
+    const EPSILON: f32 = 1e-8;
+    const SEARCH_FIRST: bool = false;
+    const FACTOR: f32 = 1.0125;
+
+    #[inline(always)]
+    fn plain<S: Simd>(s: S, x: S::F32, _: S::F32) -> S::F32 {
+        s.mul(x, x)
+    }
+
+    #[inline(always)]
+    fn store(block: &mut [u8], found: &Found<Self::Grid>) {
+        if found.flat {
+            return;
+        }
+        block[..2].copy_from_slice(&found.d.to_le_bytes());
+        let (points, words) = block[2..].split_at_mut(64);
+        for (byte, &point) in points.iter_mut().zip(&found.points) {
+            *byte = point as u8;
+        }
+        let subs = found.scales.iter().zip(found.signs.as_chunks::<4>().0);
+        for (word, (&scale, signs)) in words.as_chunks_mut::<4>().0.iter_mut().zip(subs) {
+            let signs = signs.iter().rev().fold(0, |word, signs| word << 7 | u32::from(signs & 127));
+            *word = (u32::from(scale) << 28 | signs).to_le_bytes();
+        }
+    }
+}
 
 impl Decode<BYTES, LEN> for Iq3Xxs {
     #[inline(always)]

@@ -44,6 +44,8 @@ mod centred;
 mod decode;
 mod e2m1;
 mod four_bit;
+#[cfg(feature = "std")]
+mod grid_block;
 mod k_scales;
 mod min_block;
 mod rows;

@@ -59,6 +59,11 @@ pub const TYPES: &[Dtype] = &[
     Dtype::NVFP4,
     Dtype::IQ4_NL,
     Dtype::IQ4_XS,
+    Dtype::IQ2_XXS,
+    Dtype::IQ2_XS,
+    Dtype::IQ2_S,
+    Dtype::IQ3_XXS,
+    Dtype::IQ3_S,
     Dtype::TQ1_0,
     Dtype::TQ2_0,
     Dtype::Q1_0,
@@ -66,17 +71,7 @@ pub const TYPES: &[Dtype] = &[
 ];
 
 /// The types that are decoded only.
-pub const SOURCES: &[Dtype] = &[
-    Dtype::Q8_1,
-    Dtype::Q8_K,
-    Dtype::IQ2_XXS,
-    Dtype::IQ2_XS,
-    Dtype::IQ2_S,
-    Dtype::IQ3_XXS,
-    Dtype::IQ3_S,
-    Dtype::IQ1_S,
-    Dtype::IQ1_M,
-];
+pub const SOURCES: &[Dtype] = &[Dtype::Q8_1, Dtype::Q8_K, Dtype::IQ1_S, Dtype::IQ1_M];
 
 /// All cases.
 pub fn cases() -> Vec<Case> {
@@ -118,6 +113,11 @@ impl Case {
         let mut random = Random::named(&name);
         weights.chunks_mut(columns).for_each(|row| fill(&mut random, row));
         Case { name, rows, columns, weights, importances: Vec::new() }
+    }
+
+    /// The kinds of importance that the type is encoded with.
+    pub fn variants_for(&self, dtype: Dtype) -> impl Iterator<Item = (&'static str, Option<&[f32]>)> {
+        self.variants().filter(move |(_, importance)| importance.is_some() || !dtype.info().needs_importance)
     }
 
     /// The weights without importance, then with each kind of it.

@@ -11,16 +11,18 @@ llama.cpp v0.5.0 (x86-64, no fused multiply-add), and `lib`, the loaded library.
     TYPE CASE IMPORTANCE DIGEST DECODED ROWS         the blocks; the same blocks dequantized; 4 bits of every row's digest
     TYPE CASE IMPORTANCE rejected BLOCK              ggml_validate_row_data finds fault with this block
                                                      (IMPORTANCE is a list, split by commas, where all give the same)
+    TYPE CASE IMPORTANCE aborted                     the reference ends the process instead of writing blocks
     TYPE decode DIGEST                               random blocks dequantized (Q8_1 by its definition in ggml-common.h)
 
 A digest is the first 64 bits of a SHA-256.
 """
-import ctypes, hashlib, importlib.util, pathlib, sys
+import ctypes, hashlib, importlib.util, os, pathlib, signal, sys
 import numpy as np
 
 spec = importlib.util.spec_from_file_location("ggml", sys.argv[1])
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
+os.environ["GGML_NO_BACKTRACE"] = "1"
 ggml, inputs = module.Ggml(), pathlib.Path(sys.argv[2])
 ggml.lib.ggml_validate_row_data.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
 ggml.lib.ggml_validate_row_data.restype = ctypes.c_bool
@@ -38,6 +40,29 @@ def first_rejected(kind, blocks):
     if ggml.lib.ggml_validate_row_data(number, flat.ctypes.data, flat.nbytes):
         return None
     return next(i for i, b in enumerate(flat) if not ggml.lib.ggml_validate_row_data(number, b.ctypes.data, size))
+
+
+def quantize(kind, weights, importance):
+    """The blocks, or None if the library calls abort(): so that is done in a process of its own, but only where it may be."""
+    if not kind.startswith("IQ"):
+        return ggml.quantize(kind, weights, importance)
+    ggml.lib.ggml_quantize_init(ggml.ids[kind.lower()])
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        with open(write, "wb") as pipe:
+            pipe.write(ggml.quantize(kind, weights, importance).tobytes())
+        os._exit(0)
+    os.close(write)
+    with open(read, "rb") as pipe:
+        blocks = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGABRT:
+        return None
+    assert status == 0, f"{kind}: status {status}"
+    return np.frombuffer(blocks, np.uint8).reshape(len(weights), -1)
 
 
 def decode_q8_k(blocks):
@@ -59,11 +84,13 @@ for kind, *source in (line.split() for line in (inputs / "types.txt").read_text(
             continue
         weights = np.fromfile(inputs / f"{name}.f32", "<f4").reshape(int(rows), int(columns))
         results = {}
-        for importance in ["none"] + importances:
+        for importance in ([] if ggml.needs_importance(kind) else ["none"]) + importances:
             columns_importance = None if importance == "none" else np.fromfile(inputs / f"{name}.{importance}.f32", "<f4")
-            blocks = ggml.quantize(kind, weights, columns_importance)
-            rejected = first_rejected(kind, blocks)
-            if rejected is None:
+            blocks = quantize(kind, weights, columns_importance)
+            rejected = None if blocks is None else first_rejected(kind, blocks)
+            if blocks is None:
+                result = ("aborted",)
+            elif rejected is None:
                 decoded = ggml.dequantize(kind, blocks, int(columns))
                 result = digest(blocks), digest(decoded), "".join(digest(row)[0] for row in blocks)
             else:

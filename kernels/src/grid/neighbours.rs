@@ -1,0 +1,141 @@
+//! Which points of a grid come into question for levels that are no point (`iq2xs_init_impl`, `iq3xs_init_impl`).
+
+/// For all groups of levels: the point that they are, or the points near by.
+pub(crate) struct Neighbours {
+    dims: usize,
+    /// By the [number](number) of the levels: where the points near by start in `codes`, in points, and above it by
+    /// `LEN_BITS` bits how many there are. Of points themselves: their index, and no points near by.
+    entries: Box<[u32]>,
+    /// Levels of points, little-endian; lists are filled up to a multiple of 16 with their first point.
+    codes: Box<[u8]>,
+}
+
+/// Bits for the length of a list.
+const LEN_BITS: u32 = 10;
+
+/// What a group of levels is.
+pub(crate) enum Place<'a> {
+    /// A point, of this index.
+    Point(u16),
+    /// No point.
+    Between(Near<'a>),
+}
+
+/// The points near by, by their distances and then their indices.
+#[derive(Clone, Copy)]
+pub(crate) struct Near<'a> {
+    /// Levels, little-endian, and more so that a vector's worth can be read anywhere.
+    pub codes: &'a [u8],
+    pub len: usize,
+}
+
+impl Near<'_> {
+    /// The levels of a point.
+    #[inline(always)]
+    pub fn code(&self, at: usize) -> u16 {
+        u16::from_le_bytes([self.codes[2 * at], self.codes[2 * at + 1]])
+    }
+}
+
+impl Neighbours {
+    /// Of groups of `dims` levels, 8 of three or 4 of eight. Points near by are those at the `shells` least distances.
+    pub fn new(points: &[u16], dims: usize, shells: usize) -> Neighbours {
+        let (bits, count) = if dims == 8 { (2, 3usize.pow(8)) } else { (3, 8usize.pow(4)) };
+        let half_bits = bits * dims / 2;
+        let squares = squares(half_bits, bits);
+        let mut entries = vec![0; count];
+        let mut codes = Vec::new();
+        let mut distances = vec![0u8; points.len()];
+        for (number, entry) in entries.iter_mut().enumerate() {
+            let code = code(dims, number);
+            let row = |half: usize| &squares[half << half_bits..][..1 << half_bits];
+            let (low, high) = (row(code & ((1 << half_bits) - 1)), row(code >> half_bits));
+            let mut present = [false; 256];
+            for (distance, &point) in distances.iter_mut().zip(points) {
+                let point = usize::from(point);
+                *distance = low[point & ((1 << half_bits) - 1)] + high[point >> half_bits];
+                present[usize::from(*distance)] = true;
+            }
+            if present[0] {
+                let index = distances.iter().position(|&distance| distance == 0);
+                *entry = (index.expect("the point that is present") as u32) << LEN_BITS;
+                continue;
+            }
+            let start = codes.len() / 2;
+            for shell in (0..=255).filter(|&distance| present[usize::from(distance)]).take(shells) {
+                let near = points.iter().zip(&distances).filter(|(_, distance)| **distance == shell);
+                codes.extend(near.flat_map(|(point, _)| point.to_le_bytes()));
+            }
+            let len = codes.len() / 2 - start;
+            *entry = (start as u32) << LEN_BITS | len as u32;
+            assert!(start < 1 << (32 - LEN_BITS) && len <= MOST, "a grid of the format");
+            while !(codes.len() / 2).is_multiple_of(16) {
+                codes.extend_from_within(2 * start..2 * start + 2);
+            }
+        }
+        Neighbours { dims, entries: entries.into(), codes: codes.into() }
+    }
+
+    /// What these levels are.
+    #[inline(always)]
+    pub fn place(&self, code: u16) -> Place<'_> {
+        let entry = self.entries[number(self.dims, code)];
+        let (start, len) = ((entry >> LEN_BITS) as usize, (entry & ((1 << LEN_BITS) - 1)) as usize);
+        if len == 0 {
+            Place::Point(start as u16)
+        } else {
+            Place::Between(Near { codes: &self.codes[2 * start..], len })
+        }
+    }
+
+    /// The index of the point that these levels are.
+    #[inline(always)]
+    pub fn index(&self, code: u16) -> u16 {
+        match self.place(code) {
+            Place::Point(index) => index,
+            Place::Between(_) => panic!("levels {code:#x} are no point"),
+        }
+    }
+}
+
+/// The length of the longest lists.
+pub(crate) const MOST: usize = 304;
+
+/// Squared distances between halves of groups of levels of `bits` bits.
+fn squares(half_bits: usize, bits: usize) -> Vec<u8> {
+    let size = 1usize << half_bits;
+    let mut squares = vec![0; size * size];
+    for (at, square) in squares.iter_mut().enumerate() {
+        let (a, b) = (at / size, at % size);
+        for shift in (0..half_bits).step_by(bits) {
+            let level = |half: usize| (half >> shift & ((1 << bits) - 1)) as u8;
+            *square += level(a).abs_diff(level(b)).pow(2);
+        }
+    }
+    squares
+}
+
+/// The number of a group of levels: of three each in base 3, so that there are no gaps.
+#[inline(always)]
+fn number(dims: usize, code: u16) -> usize {
+    let [low, high] = code.to_le_bytes().map(usize::from);
+    if dims == 8 { usize::from(BASE_3[low]) + 81 * usize::from(BASE_3[high]) } else { usize::from(code) }
+}
+
+/// The levels of this number.
+fn code(dims: usize, number: usize) -> usize {
+    let half = |number: u8| BASE_3.iter().position(|&of_byte| of_byte == number).expect("a number of four levels");
+    if dims == 8 { half((number % 81) as u8) | half((number / 81) as u8) << 8 } else { number }
+}
+
+/// Numbers in base 3 of four levels of 2 bits; 255 where a level is 3.
+static BASE_3: [u8; 256] = {
+    let mut numbers = [255; 256];
+    let mut number = 0;
+    while number < 81 {
+        let levels = number % 3 + (number / 3 % 3) * 4 + (number / 9 % 3) * 16 + (number / 27) * 64;
+        numbers[levels] = number as u8;
+        number += 1;
+    }
+    numbers
+};

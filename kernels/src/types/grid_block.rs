@@ -1,0 +1,250 @@
+//! What the encoders of the types of 2 and 3 bits share: super-blocks of 256 weights in sub-blocks of 16 or 32 with a scale
+//! each, whose magnitudes are points of a grid, `|x| ~ d / 2 * (2 scale + 1) * (2 level + 1)` or the like.
+//!
+//! Here a vector holds weights of one sub-block, or one inverse scale of those tried per lane: sub-blocks take different ways
+//! through the lists of points near by, so they cannot go in lanes.
+
+use super::batch::{self, Batch, Encode};
+use super::sums::sum_of_squares;
+use crate::Level;
+use crate::grid::Grid;
+use crate::search::{Magnitudes, OnGrid, Positive, Rules};
+use crate::simd::Simd;
+
+/// Weights of a super-block.
+const LEN: usize = 256;
+
+/// Such an encoding.
+pub(super) trait GridBlock {
+    type Grid: Grid;
+    /// Bytes per block.
+    const BYTES: usize;
+    const RULES: Rules;
+    /// Of eight signs an even number is negative; where it is not, the weight that counts least takes the other sign.
+    const EVEN_SIGNS: bool;
+    /// With importance, a weight counts by its column's times `sqrt(variance_factor * mean(x * x) + x * x)`.
+    const VARIANCE_FACTOR: f32;
+    /// Sub-blocks whose greatest magnitude is less are zero.
+    const EPSILON: f32;
+    /// The largest value is first mapped to the scale that a search without the grid finds, not to the greatest magnitude.
+    const SEARCH_FIRST: bool;
+    /// What `d` is multiplied by before it is stored.
+    const FACTOR: f32;
+
+    /// What weights count by without importance, given `variance_factor * mean(x * x)`.
+    fn plain<S: Simd>(s: S, x: S::F32, variance: S::F32) -> S::F32;
+
+    /// Writes a block whose bytes are all zero.
+    fn store(block: &mut [u8], found: &Found<Self::Grid>);
+}
+
+/// A super-block.
+pub(super) struct Found<G: Grid> {
+    /// As f16 bits.
+    pub d: u16,
+    /// All scales are zero.
+    pub flat: bool,
+    /// A bit per sub-block that was not searched, as it is as good as zero.
+    pub empty: u16,
+    /// By sub-block, of which there are 8 or 16.
+    pub scales: [u8; 16],
+    /// Indices of the points, by group.
+    pub points: [u16; 64],
+    /// A bit per weight.
+    pub signs: [u8; 32],
+    grid: core::marker::PhantomData<G>,
+}
+
+/// Writes scales `2 i` (low) and `2 i + 1` (high) to byte `i`.
+#[inline(always)]
+pub(super) fn store_scales(scales: &[u8; 16], bytes: &mut [u8]) {
+    for (byte, [low, high]) in bytes.iter_mut().zip(scales.as_chunks::<2>().0) {
+        *byte = low | high << 4;
+    }
+}
+
+/// Quantizes rows.
+pub(super) fn quantize<B: GridBlock>(
+    level: Level,
+    src: &[f32],
+    columns: usize,
+    importance: Option<&[f32]>,
+    dst: &mut [u8],
+) {
+    batch::quantize::<Blocks<B>>(level, src, columns, importance, dst);
+}
+
+struct Blocks<B>(core::marker::PhantomData<B>);
+
+impl<B: GridBlock> Encode for Blocks<B> {
+    const LEN: usize = LEN;
+    const BYTES: usize = B::BYTES;
+
+    #[inline(always)]
+    fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
+        // Here a lane holds one super-block.
+        let squares = sum_of_squares(
+            s,
+            batch.weights,
+            #[inline(always)]
+            |lane| batch.start(lane),
+            LEN,
+        );
+        let mut variances = [0.0; 64];
+        let factor = s.splat(B::VARIANCE_FACTOR);
+        s.store(s.div(s.mul(factor, squares), s.splat(LEN as f32)), &mut variances);
+        let mut search = OnGrid::<B::Grid, S>::new(s);
+        for (lane, &variance) in variances[..S::LANES.min(batch.count - batch.first)].iter().enumerate() {
+            let mut block = Block::new::<S, B>(s, batch, lane, variance);
+            let block_bytes = &mut dst[(batch.first + lane) * B::BYTES..][..B::BYTES];
+            block_bytes.fill(0);
+            B::store(block_bytes, &block.search::<S, B>(s, &mut search));
+        }
+    }
+}
+
+/// A super-block of magnitudes.
+struct Block {
+    /// Where signs are even some are negative.
+    x: [f32; LEN],
+    w: [f32; LEN],
+    wx: [f32; LEN],
+    root: [f32; LEN],
+    /// A bit per weight.
+    signs: [u8; LEN / 8],
+}
+
+impl Block {
+    #[inline(always)]
+    fn new<S: Simd, B: GridBlock>(s: S, batch: &Batch, lane: usize, variance: f32) -> Self {
+        let zeros = [0.0; LEN];
+        let mut block = Block { x: zeros, w: zeros, wx: zeros, root: zeros, signs: [0; LEN / 8] };
+        let weights = &batch.weights[batch.start(lane)..][..LEN];
+        let importance = batch.importance.map(|importance| &importance[batch.importance_start(lane)..][..LEN]);
+        let variance = s.splat(variance);
+        for at in (0..LEN).step_by(S::LANES) {
+            let x = s.load(&weights[at..]);
+            let w = match importance {
+                None => B::plain(s, x, variance),
+                Some(w) => s.mul(s.load(&w[at..]), s.sqrt(s.add(variance, s.mul(x, x)))),
+            };
+            let negative = s.not(s.ge(x, s.splat(0.0)));
+            let bits = s.bits(negative) << (at % 8);
+            block.signs[at / 8] |= bits as u8;
+            if S::LANES > 8 {
+                block.signs[at / 8 + 1] |= (bits >> 8) as u8;
+            }
+            s.store(s.select(negative, s.neg(x), x), &mut block.x[at..]);
+            s.store(w, &mut block.w[at..]);
+            s.store(s.sqrt(w), &mut block.root[at..]);
+        }
+        if B::EVEN_SIGNS {
+            block.make_signs_even();
+        }
+        for at in (0..LEN).step_by(S::LANES) {
+            s.store(s.mul(s.load(&block.w[at..]), s.load(&block.x[at..])), &mut block.wx[at..]);
+        }
+        block
+    }
+
+    #[inline(always)]
+    fn make_signs_even(&mut self) {
+        let groups = self.x.as_chunks_mut::<8>().0.iter_mut().zip(self.w.as_chunks::<8>().0).zip(&mut self.signs);
+        for ((x, w), signs) in groups {
+            if signs.count_ones() % 2 == 1 {
+                let (mut least, mut at) = (w[0] * x[0] * x[0], 0);
+                for i in 1..8 {
+                    let loss = w[i] * x[i] * x[i];
+                    (least, at) = if loss < least { (loss, i) } else { (least, at) };
+                }
+                x[at] = -x[at];
+                *signs ^= 1 << at;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn search<S: Simd, B: GridBlock>(&mut self, s: S, search: &mut OnGrid<B::Grid, S>) -> Found<B::Grid> {
+        let (len, dims) = (B::RULES.len, B::Grid::DIMS);
+        let (subs, groups) = (LEN / len, len / dims);
+        let mut found = Found {
+            d: 0,
+            flat: true,
+            empty: 0,
+            scales: [0; 16],
+            points: [0; 64],
+            signs: self.signs,
+            grid: core::marker::PhantomData,
+        };
+        let first = if B::SEARCH_FIRST { self.scales::<S, B>(s) } else { [0.0; 16] };
+        let mut scales = [0.0; 16];
+        let mut largest = 0.0f32;
+        for sub in 0..subs {
+            let of_sub = sub * len..(sub + 1) * len;
+            let numbers = Magnitudes {
+                x: &self.x[of_sub.clone()],
+                w: &self.w[of_sub.clone()],
+                wx: &self.wx[of_sub.clone()],
+                root: &self.root[of_sub],
+            };
+            let mut most = s.load(numbers.x);
+            for x in numbers.x.chunks_exact(S::LANES) {
+                most = s.max(s.load(x), most);
+            }
+            let most = s.reduce_max(most);
+            let top = (2 * B::Grid::TOP + 1) as f32;
+            let (mapped, scale) = match B::SEARCH_FIRST {
+                true => (first[sub] * (B::Grid::TOP + 1) as f32, first[sub]),
+                false => (most, most / top),
+            };
+            let signs = &mut found.signs[sub * len / 8..(sub + 1) * len / 8];
+            if most < B::EPSILON || mapped <= 0.0 {
+                signs.fill(0);
+                found.empty |= 1 << sub;
+                continue;
+            }
+            let fit = search.search(s, B::RULES, numbers, mapped, scale);
+            let points = &mut found.points[sub * groups..(sub + 1) * groups];
+            for (point, &code) in points.iter_mut().zip(&fit.codes) {
+                *point = search.index(code);
+            }
+            if fit.scale < 0.0 {
+                signs.iter_mut().for_each(|signs| *signs = !*signs);
+            }
+            scales[sub] = fit.scale.abs();
+            largest = if largest > scales[sub] { largest } else { scales[sub] };
+        }
+        if largest == 0.0 {
+            return found;
+        }
+        found.flat = false;
+        let d = largest / 31.0;
+        let mut lanes = [0; 64];
+        s.store_i32(s.to_f16_bits(s.splat(d * B::FACTOR)), &mut lanes);
+        found.d = lanes[0] as u16;
+        let inverse = s.splat(1.0 / d);
+        for at in (0..16).step_by(S::LANES) {
+            let scale = s.sub(s.mul(inverse, s.load(&scales[at..])), s.splat(1.0));
+            let scale = s.nearest_i32(s.mul(s.splat(0.5), scale));
+            let scale = s.max_i32(s.min_i32(scale, s.splat_i32(15)), s.splat_i32(0));
+            s.store_u8(scale, &mut found.scales[at..]);
+        }
+        found
+    }
+
+    /// The scales of sub-blocks of 32 with levels up to 4, without the grid. Here a lane holds one sub-block.
+    #[inline(always)]
+    fn scales<S: Simd, B: GridBlock>(&self, s: S) -> [f32; 16] {
+        const SUB_LEN: usize = 32;
+        assert_eq!(B::RULES.len, SUB_LEN);
+        let mut scales = [0.0; 32];
+        for first in (0..LEN / SUB_LEN).step_by(S::LANES) {
+            let [mut x, mut w] = [[s.splat(0.0); SUB_LEN]; 2];
+            let start = |lane: usize| (first + lane) * SUB_LEN % LEN;
+            s.transpose(&self.x, start, &mut x);
+            s.transpose(&self.w, start, &mut w);
+            s.store(Positive::search(s, &x, &w, 4).scale, &mut scales[first..]);
+        }
+        *scales.first_chunk().expect("16 scales")
+    }
+}
