@@ -1,9 +1,10 @@
 //! One scale for magnitudes whose levels are points of a grid group by group: `x ~ scale * (2 level + 1)`
 //! (`quantize_row_iq2_xxs_impl` and the like).
 
-use super::nearest::{Nearest, ODD, next_level};
+use super::nearest::{LevelValues, Shares, Survey, Target, margin as margin_of};
 use crate::grid::{Grid, Neighbours, Place};
 use crate::simd::Simd;
+use core::marker::PhantomData;
 
 /// The most numbers of a sub-block.
 const LEN: usize = 32;
@@ -47,6 +48,20 @@ pub(crate) struct Magnitudes<'a> {
     pub root: &'a [f32],
 }
 
+impl<'a> Magnitudes<'a> {
+    /// A group.
+    #[inline(always)]
+    fn target<G: Grid>(self, group: usize) -> Target<'a> {
+        static THREE: LevelValues = LevelValues::new(&[1.0, 3.0, 5.0]);
+        static EIGHT_LEVELS: LevelValues = LevelValues::new(&EIGHT);
+        let of_group = group * G::DIMS..(group + 1) * G::DIMS;
+        let values = if G::BITS == 2 { &THREE } else { &EIGHT_LEVELS };
+        Target { x: &self.x[of_group.clone()], w: &self.root[of_group], values }
+    }
+}
+
+const EIGHT: [f32; 8] = [1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0];
+
 /// The scale that was found and the levels of each group.
 pub(crate) struct Found {
     pub scale: f32,
@@ -54,17 +69,31 @@ pub(crate) struct Found {
 }
 
 /// What a search works with; to be used again and again, as it takes time to clear.
-pub(crate) struct OnGrid<G, S: Simd> {
-    nearest: Nearest<G>,
+pub(crate) struct OnGrid<G, S> {
     neighbours: &'static Neighbours,
-    /// The levels of each group for all steps.
-    chosen: [[S::I32; VECTORS]; GROUPS],
+    survey: Survey,
+    shares: Shares,
+    /// The levels of each group for each step, with room for a vector more.
+    chosen: [[i32; STEPS + ROOM]; GROUPS],
+    /// A bit for each step at which a group's levels were points by themselves.
+    points: [u32; GROUPS],
+    grid: PhantomData<(G, S)>,
 }
+
+/// The most lanes of a vector.
+const ROOM: usize = 16;
 
 impl<G: Grid, S: Simd> OnGrid<G, S> {
     #[inline(always)]
-    pub fn new(s: S) -> Self {
-        OnGrid { nearest: Nearest::new(), neighbours: G::neighbours(), chosen: [[s.splat_i32(0); VECTORS]; GROUPS] }
+    pub fn new() -> Self {
+        OnGrid {
+            neighbours: G::neighbours(),
+            survey: Survey::new(),
+            shares: Shares::ZERO,
+            chosen: [[0; STEPS + ROOM]; GROUPS],
+            points: [0; GROUPS],
+            grid: PhantomData,
+        }
     }
 
     /// The index of the point that these levels are.
@@ -77,44 +106,57 @@ impl<G: Grid, S: Simd> OnGrid<G, S> {
     #[inline(always)]
     pub fn search(&mut self, s: S, rules: Rules, numbers: Magnitudes, mapped: f32, scale: f32) -> Found {
         let groups = rules.len / G::DIMS;
-        let steps = Steps::<S>::new::<G>(s, rules, mapped, numbers.x);
-
-        // For each group the steps at which its levels change, the steps at which they are points by themselves.
-        let (mut starts, mut points) = (1, [0u32; GROUPS]);
+        let steps = Steps::<S>::new::<G>(s, rules, mapped, numbers);
+        let mut changes = 0;
         for group in 0..groups {
-            let at = group * G::DIMS..(group + 1) * G::DIMS;
-            starts |= self.choose(s, &steps, group, &numbers.x[at.clone()], &numbers.root[at], &mut points[group]);
+            changes |= self.choose(s, &steps, numbers, group);
         }
 
-        // What the fits to the levels of each step lower the error by.
-        let mut sums = [[0.0; STEPS]; 2];
-        for vector in 0..steps.vectors {
-            let [sum_qx, sum_q2] = self.sums(s, numbers, groups, vector);
-            s.store(sum_qx, &mut sums[0][vector * S::LANES..]);
-            s.store(sum_q2, &mut sums[1][vector * S::LANES..]);
+        // Steps of the same levels as the one before would change nothing. The others go into lanes if that saves vectors.
+        let mut tried = [0u8; STEPS];
+        let count = changes.count_ones() as usize;
+        let few = count.div_ceil(S::LANES) < steps.vectors;
+        let count = if few { count } else { steps.count };
+        for (at, tried) in tried[..count].iter_mut().enumerate() {
+            *tried = if few { changes.trailing_zeros() as u8 } else { at as u8 };
+            changes &= changes.wrapping_sub(1);
         }
-        let mut best = (0.0, scale, None);
-        let mut left = starts;
-        while left != 0 {
-            // Steps of the same levels as the one before would change nothing.
-            let step = left.trailing_zeros() as usize;
-            left &= left - 1;
-            let [sum_qx, sum_q2] = [sums[0][step], sums[1][step]];
-            if sum_q2 > 0.0 && sum_qx * sum_qx > best.0 * sum_q2 {
-                let scale = sum_qx / sum_q2;
-                best = (scale * sum_qx, scale, Some(step));
+        // What the fits to the levels lower the error by.
+        let mut sums = [[0.0; STEPS]; 2];
+        for at in (0..count).step_by(S::LANES) {
+            let mut levels = [s.splat_i32(0); GROUPS];
+            for (levels, chosen) in levels[..groups].iter_mut().zip(&self.chosen) {
+                let mut lanes = [0; ROOM];
+                if few {
+                    for (lane, &step) in lanes.iter_mut().zip(&tried[at..count]) {
+                        *lane = chosen[usize::from(step)];
+                    }
+                } else {
+                    lanes[..S::LANES].copy_from_slice(&chosen[at..][..S::LANES]);
+                }
+                *levels = s.load_i32(&lanes);
+            }
+            let [sum_qx, sum_q2] = self.sums(s, numbers, &levels[..groups]);
+            s.store(sum_qx, &mut sums[0][at..]);
+            s.store(sum_q2, &mut sums[1][at..]);
+        }
+        let (mut best, mut scale, mut step) = (0.0, scale, None);
+        for (at, &tried) in tried[..count].iter().enumerate() {
+            let [sum_qx, sum_q2] = [sums[0][at], sums[1][at]];
+            if sum_q2 > 0.0 && sum_qx * sum_qx > best * sum_q2 {
+                scale = sum_qx / sum_q2;
+                best = scale * sum_qx;
+                step = Some(usize::from(tried));
             }
         }
-        let (_, scale, step) = best;
-        let mut found = Found { scale, codes: [0; GROUPS] };
+
         // Without a step the levels are all zero, which is a point of every grid.
+        let mut found = Found { scale, codes: [0; GROUPS] };
         let mut moved = if step.is_none() && rules.refine == Refine::AllIfMoved { !0 } else { 0 };
         if let Some(step) = step {
             for group in 0..groups {
-                let mut codes = [0; 64];
-                s.store_i32(self.chosen[group][step / S::LANES], &mut codes);
-                found.codes[group] = codes[step % S::LANES] as u16;
-                moved |= (!points[group] >> step & 1) << group;
+                found.codes[group] = self.chosen[group][step] as u16;
+                moved |= (!self.points[group] >> step & 1) << group;
             }
         }
         let refined = match rules.refine {
@@ -123,91 +165,63 @@ impl<G: Grid, S: Simd> OnGrid<G, S> {
             _ => moved,
         };
         if refined != 0 && scale > 0.0 {
-            self.refine(s, numbers, refined, groups, &mut found);
+            self.refine(s, &steps, numbers, refined, groups, &mut found);
         }
         found
     }
 
-    /// Chooses the points of a group for all steps. Sets bits of the steps at which the levels are points by themselves, and
-    /// returns those of the steps at which the choice is made anew.
+    /// Chooses the points of a group for all steps. Returns bits of those that may differ from the step before.
     #[inline(always)]
-    fn choose(&mut self, s: S, steps: &Steps<S>, group: usize, x: &[f32], root: &[f32], points: &mut u32) -> u32 {
-        // One more element, so that each step's levels can be compared with those of the step before.
-        let mut codes = [-1; STEPS + 16];
+    fn choose(&mut self, s: S, steps: &Steps<S>, numbers: Magnitudes, group: usize) -> u32 {
+        let target = numbers.target::<G>(group);
+        let mut codes = [0; STEPS];
         for vector in 0..steps.vectors {
-            let levels = steps.levels::<G>(s, vector, x);
-            s.store_i32(levels, &mut codes[1 + vector * S::LANES..]);
+            s.store_i32(steps.levels::<G>(s, vector, target.x), &mut codes[vector * S::LANES..]);
         }
-        let mut runs = 0;
-        for vector in 0..steps.vectors {
-            let at = vector * S::LANES;
-            let same = s.eq_i32(s.load_i32(&codes[at..]), s.load_i32(&codes[at + 1..]));
-            runs |= s.bits(s.not(same)) << at;
-        }
-        runs &= u32::MAX >> (STEPS - steps.count);
-
-        let (mut starts, mut aimed) = (runs, None);
-        while runs != 0 {
-            let first = runs.trailing_zeros() as usize;
-            runs &= runs - 1;
-            let last = if runs == 0 { steps.count } else { runs.trailing_zeros() as usize } - 1;
-            let code = codes[1 + first] as u16;
-            let near = match self.neighbours.place(code) {
+        let (chosen, points) = (&mut self.chosen[group], &mut self.points[group]);
+        *points = 0;
+        let of_steps = u32::MAX >> (STEPS - steps.count);
+        let runs = changes(s, &codes) & of_steps;
+        let mut margin = None;
+        let mut left = runs;
+        while left != 0 {
+            let first = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let end = if left == 0 { steps.count } else { left.trailing_zeros() as usize };
+            match self.neighbours.place(codes[first] as u16) {
                 Place::Point(_) => {
-                    *points |= (u32::MAX >> (STEPS - 1 - (last - first))) << first;
-                    self.fill(s, steps, group, first, code);
-                    continue;
-                }
-                Place::Between(near) => near,
-            };
-            let scales = *aimed.get_or_insert_with(
-                #[inline(always)]
-                || {
-                    self.nearest.aim(s, x, root, &ODD[usize::from(G::BITS == 3)]);
-                    self.nearest.scales(steps.scales[steps.count - 1], steps.scales[0])
-                },
-            );
-            self.nearest.survey(s, near);
-            let (mut at, sure) = self.nearest.find(s, near, steps.scales[first], scales);
-            self.fill(s, steps, group, first, near.code(at));
-            if first == last || sure && self.nearest.stands_out(s, near, at, steps.scales[last], scales) {
-                continue;
-            }
-            for step in first + 1..=last {
-                if !self.nearest.stands_out(s, near, at, steps.scales[step], scales) {
-                    let next = self.nearest.find(s, near, steps.scales[step], scales).0;
-                    if next != at {
-                        at = next;
-                        starts |= 1 << step;
-                        self.fill(s, steps, group, step, near.code(at));
+                    *points |= (u32::MAX >> (STEPS - (end - first))) << first;
+                    for at in (first..end).step_by(S::LANES) {
+                        s.store_i32(s.splat_i32(codes[first]), &mut chosen[at..]);
                     }
                 }
+                Place::Between(near) => {
+                    let margin = *margin.get_or_insert_with(
+                        #[inline(always)]
+                        || {
+                            self.shares.set::<G, S>(s, target);
+                            margin_of(steps.reach::<G>(group), steps.scales[steps.count - 1])
+                        },
+                    );
+                    self.survey.set::<G, S>(s, &self.shares, near);
+                    let (scales, chosen) = (&steps.scales[first..], &mut chosen[first..]);
+                    self.survey.nearest_for::<G, S>(s, target, scales, end - first, margin, chosen);
+                }
             }
         }
-        starts
+        runs | changes(s, chosen.first_chunk().expect("all steps")) & of_steps
     }
 
-    /// Sets the choice of all steps from `first` on.
+    /// The sums of `w q x` and `w q q` over the numbers for levels of the groups, of one step in each lane.
     #[inline(always)]
-    fn fill(&mut self, s: S, steps: &Steps<S>, group: usize, first: usize, code: u16) {
-        let code = s.splat_i32(code.into());
-        for vector in 0..steps.vectors {
-            let later = s.gt_i32(steps.numbers[vector], s.splat_i32(first as i32 - 1));
-            let chosen = &mut self.chosen[group][vector];
-            *chosen = s.select_i32(later, code, *chosen);
-        }
-    }
-
-    /// The sums of `w q x` and `w q q` over the numbers for the levels chosen for a vector of steps.
-    #[inline(always)]
-    fn sums(&self, s: S, numbers: Magnitudes, groups: usize, vector: usize) -> [S::F32; 2] {
-        let values: &[f32; 8] = ODD[usize::from(G::BITS == 3)].first_chunk().expect("8 entries");
+    fn sums(&self, s: S, numbers: Magnitudes, groups: &[S::I32]) -> [S::F32; 2] {
+        let values: &[f32; 8] = if G::BITS == 2 { &[1.0, 3.0, 5.0, 0.0, 1.0, 3.0, 5.0, 0.0] } else { &EIGHT };
         let mut sums = [s.splat(0.0); 2];
-        for group in 0..groups {
-            let mut levels = self.chosen[group][vector];
+        for (group, &levels) in groups.iter().enumerate() {
+            let mut levels = levels;
             for i in group * G::DIMS..(group + 1) * G::DIMS {
                 let value = s.lookup(values, levels);
-                levels = next_level::<G, S>(s, levels);
+                levels = if G::BITS == 2 { s.shr_i32::<2>(levels) } else { s.shr_i32::<3>(levels) };
                 sums[0] = s.add(sums[0], s.mul(s.splat(numbers.wx[i]), value));
                 sums[1] = s.add(sums[1], s.mul(s.mul(s.splat(numbers.w[i]), value), value));
             }
@@ -217,22 +231,25 @@ impl<G: Grid, S: Simd> OnGrid<G, S> {
 
     /// Fits groups to the scale that was found, and then the scale to all groups.
     #[inline(always)]
-    fn refine(&mut self, s: S, numbers: Magnitudes, refined: u32, groups: usize, found: &mut Found) {
+    fn refine(&mut self, s: S, steps: &Steps<S>, numbers: Magnitudes, refined: u32, groups: usize, found: &mut Found) {
         let mut levels = [0; LEN];
         let inverse = s.splat(1.0 / found.scale);
         for at in (0..groups * G::DIMS).step_by(S::LANES) {
             s.store_i32(level::<G, S>(s, s.mul(inverse, s.load(&numbers.x[at..]))), &mut levels[at..]);
         }
         for group in (0..groups).filter(|group| refined >> group & 1 == 1) {
-            let at = group * G::DIMS..(group + 1) * G::DIMS;
-            let code = levels[at.clone()].iter().rev().fold(0, |code, level| code << G::BITS | *level as u16);
+            let of_group = &levels[group * G::DIMS..(group + 1) * G::DIMS];
+            let code = of_group.iter().rev().fold(0, |code, level| code << G::BITS | *level as u16);
             found.codes[group] = match self.neighbours.place(code) {
                 Place::Point(_) => code,
                 Place::Between(near) => {
-                    self.nearest.aim(s, &numbers.x[at.clone()], &numbers.root[at], &ODD[usize::from(G::BITS == 3)]);
-                    self.nearest.survey(s, near);
-                    let scales = self.nearest.scales(found.scale, found.scale);
-                    near.code(self.nearest.find(s, near, found.scale, scales).0)
+                    let target = numbers.target::<G>(group);
+                    self.shares.set::<G, S>(s, target);
+                    self.survey.set::<G, S>(s, &self.shares, near);
+                    // Scales are seldom greater than those tried.
+                    let greater = (found.scale / steps.scales[0]).max(1.0);
+                    let margin = margin_of(steps.reach::<G>(group) * (greater * greater), found.scale);
+                    self.survey.nearest::<G, S>(s, target, found.scale, margin) as u16
                 }
             };
         }
@@ -252,14 +269,28 @@ impl<G: Grid, S: Simd> OnGrid<G, S> {
     }
 }
 
+/// Bits of the steps whose levels differ from those of the step before; that of the first step is set.
+#[inline(always)]
+fn changes<S: Simd>(s: S, levels: &[i32; STEPS]) -> u32 {
+    let mut before = [-1; STEPS];
+    before[1..].copy_from_slice(&levels[..STEPS - 1]);
+    let mut changes = 0;
+    for at in (0..STEPS).step_by(S::LANES) {
+        let same = s.eq_i32(s.load_i32(&levels[at..]), s.load_i32(&before[at..]));
+        changes |= s.bits(s.not(same)) << at;
+    }
+    changes
+}
+
 /// The inverse scales that are tried, one per lane.
 struct Steps<S: Simd> {
     count: usize,
     vectors: usize,
     inverses: [S::F32; VECTORS],
-    /// 0, 1, 2 ...
-    numbers: [S::I32; VECTORS],
-    scales: [f32; STEPS],
+    /// With room for a vector more.
+    scales: [f32; STEPS + ROOM],
+    /// For each number its root of the weight times `(scale |q| + |x|)^2` for the greatest scale and value `q`.
+    reaches: [f32; LEN],
     /// All products of an inverse and a number are so small that they can be rounded as floats.
     small: bool,
 }
@@ -269,14 +300,14 @@ const ROUND: f32 = 25_165_824.0;
 
 impl<S: Simd> Steps<S> {
     #[inline(always)]
-    fn new<G: Grid>(s: S, rules: Rules, mapped: f32, x: &[f32]) -> Self {
+    fn new<G: Grid>(s: S, rules: Rules, mapped: f32, numbers: Magnitudes) -> Self {
         let count = 2 * rules.steps + 1;
         let mut steps = Steps {
             count,
             vectors: count.div_ceil(S::LANES),
             inverses: [s.splat(0.0); VECTORS],
-            numbers: [s.splat_i32(0); VECTORS],
-            scales: [0.0; STEPS],
+            scales: [0.0; STEPS + ROOM],
+            reaches: [0.0; LEN],
             small: false,
         };
         const NUMBERS: [i32; STEPS] = {
@@ -297,16 +328,24 @@ impl<S: Simd> Steps<S> {
             let value = s.add(s.splat((2 * G::TOP + 1) as f32), s.mul(step, s.splat(rules.delta)));
             let inverse = s.div(value, s.splat(mapped));
             steps.inverses[vector] = inverse;
-            steps.numbers[vector] = number;
             s.store(s.div(s.splat(1.0), inverse), &mut steps.scales[at..]);
         }
-        let mut most = s.splat(0.0);
-        for x in x[..rules.len].chunks_exact(S::LANES) {
-            most = s.max(s.abs(s.load(x)), most);
+        let (mut most, farthest) = (s.splat(0.0), s.splat((2 * G::TOP + 1) as f32 * steps.scales[0]));
+        for at in (0..rules.len).step_by(S::LANES) {
+            let x = s.abs(s.load(&numbers.x[at..]));
+            most = s.max(x, most);
+            let reach = s.add(farthest, x);
+            s.store(s.mul(s.mul(s.load(&numbers.root[at..]), reach), reach), &mut steps.reaches[at..]);
         }
         let greatest = ((2 * G::TOP + 1) as f32 + rules.steps as f32 * rules.delta) / mapped;
         steps.small = s.reduce_max(most) * greatest < 4e6;
         steps
+    }
+
+    /// What [the margin](margin_of) wants to know of a group.
+    #[inline(always)]
+    fn reach<G: Grid>(&self, group: usize) -> f32 {
+        self.reaches[group * G::DIMS..(group + 1) * G::DIMS].iter().sum()
     }
 
     /// The levels of a group's numbers for a vector of steps.

@@ -1,4 +1,4 @@
-//! The AVX2 level: 8 lanes, with F16C for half precision and FMA for guesses.
+//! The AVX2 level: 8 lanes, with F16C for half precision, FMA for guesses, BMI1 and POPCNT for masks: what came with AVX2.
 //!
 //! The compiler never fuses a multiplication and an addition on its own.
 
@@ -13,13 +13,17 @@ impl Avx2 {
     /// The token, if the CPU has what it stands for.
     pub fn detect() -> Option<Self> {
         // These names must match those of `run`.
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") && is_x86_feature_detected!("fma"))
-            .then_some(Avx2(()))
+        (is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("popcnt"))
+        .then_some(Avx2(()))
     }
 }
 
 /// Runs the kernel with the level's instructions switched on.
-#[target_feature(enable = "avx2,f16c,fma")]
+#[target_feature(enable = "avx2,f16c,fma,bmi1,popcnt")]
 pub(super) fn run<K: Kernel>(token: Avx2, kernel: K) -> K::Out {
     kernel.run(token)
 }

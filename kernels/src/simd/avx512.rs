@@ -1,4 +1,4 @@
-//! The AVX-512 level: 16 lanes, the foundation with the BW, VL and DQ parts.
+//! The AVX-512 level: 16 lanes, the foundation with the BW, VL and DQ parts, and BMI1 and POPCNT for masks.
 //!
 //! Fused multiply-add comes with the foundation; it serves guesses only, and the compiler never fuses on its own.
 
@@ -16,13 +16,15 @@ impl Avx512 {
         (is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq"))
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("popcnt"))
         .then_some(Avx512(()))
     }
 }
 
 /// Runs the kernel with the level's instructions switched on.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1,popcnt")]
 pub(super) fn run<K: Kernel>(token: Avx512, kernel: K) -> K::Out {
     kernel.run(token)
 }

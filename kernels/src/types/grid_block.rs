@@ -93,7 +93,7 @@ impl<B: GridBlock> Encode for Blocks<B> {
         let mut variances = [0.0; 64];
         let factor = s.splat(B::VARIANCE_FACTOR);
         s.store(s.div(s.mul(factor, squares), s.splat(LEN as f32)), &mut variances);
-        let mut search = OnGrid::<B::Grid, S>::new(s);
+        let mut search = OnGrid::<B::Grid, S>::new();
         for (lane, &variance) in variances[..S::LANES.min(batch.count - batch.first)].iter().enumerate() {
             let mut block = Block::new::<S, B>(s, batch, lane, variance);
             let block_bytes = &mut dst[(batch.first + lane) * B::BYTES..][..B::BYTES];
