@@ -54,11 +54,16 @@ fn only_the_scalar_level_is_tested() {
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 fn the_best_level_of_this_cpu_is_tested() {
     let names: Vec<_> = Level::all().map(Level::name).collect();
+    let masks = is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("popcnt");
     let avx512 = is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("avx512dq");
-    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") && is_x86_feature_detected!("fma");
+        && is_x86_feature_detected!("avx512dq")
+        && masks;
+    let avx2 = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("f16c")
+        && is_x86_feature_detected!("fma")
+        && masks;
     assert_eq!(names.contains(&"avx512"), avx512);
     assert_eq!(names.contains(&"avx2"), avx2);
     assert_eq!(

@@ -30,7 +30,7 @@ pub struct Choice {
     pub to: Dtype,
     /// What it would have been if the rows filled whole blocks.
     pub fallback_from: Option<Dtype>,
-    /// The type is so coarse that the tensor is worthless without an importance matrix.
+    /// The type is so coarse that the tensor is worthless without an importance matrix, or cannot be written at all.
     pub needs_importance: bool,
 }
 
@@ -138,7 +138,8 @@ impl Chooser<'_> {
             }
         };
         let coarse = NEED_IMPORTANCE.contains(&to) || self.recipe.needs_importance.contains(&to);
-        let needs_importance = coarse && !matches!(role, Role::TokenEmbedding | Role::Output);
+        let exempt = matches!(role, Role::TokenEmbedding | Role::Output);
+        let needs_importance = to.info().needs_importance || coarse && !exempt;
         Ok(Choice { to, fallback_from: (wanted != to).then_some(wanted), needs_importance })
     }
 

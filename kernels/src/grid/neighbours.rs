@@ -29,14 +29,6 @@ pub(crate) struct Near<'a> {
     pub len: usize,
 }
 
-impl Near<'_> {
-    /// The levels of a point.
-    #[inline(always)]
-    pub fn code(&self, at: usize) -> u16 {
-        u16::from_le_bytes([self.codes[2 * at], self.codes[2 * at + 1]])
-    }
-}
-
 impl Neighbours {
     /// Of groups of `dims` levels, 8 of three or 4 of eight. Points near by are those at the `shells` least distances.
     pub fn new(points: &[u16], dims: usize, shells: usize) -> Neighbours {
