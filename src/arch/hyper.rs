@@ -1,9 +1,11 @@
 //! Hyper-parameters that GGUF writes alike for all text models, in the order of `set_gguf_parameters` of
 //! conversion/base.py in llama.cpp.
 
+use serde_json::Value as Json;
 use weightmill_formats::{Metadata, Value};
 
 use super::config::{Config, ConfigError};
+use super::restore::to_json;
 use super::rope::Rope;
 
 /// Kind of a value.
@@ -77,12 +79,41 @@ const USUAL: &[&str] = &[
     "layer_norm_eps",
     "num_local_experts",
     "num_experts_per_tok",
+    "n_group",
+    "topk_group",
+    "scoring_func",
 ];
 
-/// GGUF keys, less the prefix, with the usual name of the setting that they come from.
-pub fn restored_keys() -> impl Iterator<Item = (&'static str, &'static str)> {
+/// A value of GGUF that comes from a setting with a usual name.
+#[derive(Clone, Copy)]
+pub struct Usual {
+    /// GGUF key, less the prefix.
+    pub name: &'static str,
+    /// The setting.
+    pub setting: &'static str,
+    kind: Kind,
+}
+
+impl Usual {
+    /// The setting that becomes `value`.
+    pub fn restore(&self, value: &Value) -> Option<Json> {
+        match self.kind {
+            Name(names) => {
+                let found = names.iter().find(|(_, number)| value.to_unsigned() == Some(u64::from(*number)));
+                found.map(|(name, _)| Json::from(*name))
+            }
+            Count | Whole | Number => to_json(value),
+        }
+    }
+}
+
+/// All of them.
+pub fn restored_keys() -> impl Iterator<Item = Usual> {
     let rows = SHAPE.iter().chain(AFTER_ROPE).chain(HEAD_DIM);
-    rows.filter_map(|(name, keys, _)| Some((*name, *keys.iter().find(|key| USUAL.contains(key))?)))
+    rows.filter_map(|&(name, keys, kind)| {
+        let setting = *keys.iter().find(|key| USUAL.contains(key))?;
+        Some(Usual { name, setting, kind })
+    })
 }
 
 /// Number of layers.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 use weightmill_formats::{Metadata, TensorSpec, safetensors};
-use weightmill_kernels::Dtype;
+use weightmill_kernels::{Dtype, Level, dequantize, quantize};
 
 use super::output::{Stored, check_codecs, planned};
 use super::{Input, OutputPlan, Part, PlanError, PlannedTensor};
@@ -13,6 +13,7 @@ use crate::model::ModelTensor;
 use crate::options::{Request, Split};
 use crate::publish::{CheckpointType, Published, pretty};
 use crate::target::Target;
+use crate::weights::Weights;
 
 /// Bytes of a shard, if nothing else is said: what Hugging Face's libraries take.
 const SHARD_BYTES: u64 = 5_000_000_000;
@@ -34,13 +35,23 @@ pub(super) fn plan(
         tensors: Vec::new(),
         warnings: published.notes.clone(),
     };
-    let sixteen_bits = |tensor: &ModelTensor| matches!(tensor.dtype, Dtype::BF16 | Dtype::F16);
-    let mixed = !input.is_gguf() && published.tensors.iter().any(sixteen_bits);
+    let narrower = |tensor: &ModelTensor| match input.is_gguf() {
+        true => tensor.dtype != Dtype::F32,
+        false => matches!(tensor.dtype, Dtype::BF16 | Dtype::F16),
+    };
+    let mixed = published.tensors.iter().any(narrower);
     for (index, tensor) in published.tensors.iter().enumerate() {
         let from = Stored::of(input, tensor);
         let to = match from.dtype {
-            // What a publisher keeps wider than the rest, such as the biases of a router, stays so.
-            Dtype::F32 if mixed && tensor.shape.len() < 2 => Dtype::F32,
+            // What a publisher keeps wider than the rest, such as the biases of a router, stays so. GGUF widens all
+            // vectors: those that are narrower than they look become so again.
+            Dtype::F32
+                if mixed
+                    && tensor.shape.len() < 2
+                    && !(input.is_gguf() && is_exact(input.weights, tensor, kind.dtype)) =>
+            {
+                Dtype::F32
+            }
             dtype if dtype.info().dequantize.is_none() => dtype,
             _ => kind.dtype,
         };
@@ -56,6 +67,25 @@ pub(super) fn plan(
     lay_out(&mut output, shard_bytes)?;
     add_files(&mut output, published, kind);
     Ok(output)
+}
+
+/// Whether `dtype` holds all values of a vector.
+fn is_exact(weights: &Weights, tensor: &ModelTensor, dtype: Dtype) -> bool {
+    let level = Level::detect();
+    tensor.data.pieces().iter().all(|piece| {
+        let weight = &weights.list()[piece.weight];
+        // which of the values does not matter
+        let mut values = vec![0.0f32; weight.columns()];
+        (0..weight.elements() as usize / values.len().max(1)).all(|row| {
+            weights.decode(weight, level, row..row + 1, 0..values.len(), &mut values);
+            piece.map.apply(&mut values);
+            let mut rounded = vec![0.0f32; values.len()];
+            let mut bytes = vec![0u8; dtype.byte_size(values.len() as u64).unwrap_or(0) as usize];
+            quantize(level, dtype, &values, values.len(), None, &mut bytes);
+            dequantize(level, dtype, &bytes, &mut rounded);
+            values.iter().zip(&rounded).all(|(value, rounded)| value.to_bits() == rounded.to_bits())
+        })
+    })
 }
 
 /// Divides the tensors into shards in their order, and places them.

@@ -30,7 +30,20 @@ const SPECIAL: &[(&str, &str)] = &[
     ("tokenizer.ggml.bos_token_id", "bos_token"),
     ("tokenizer.ggml.eos_token_id", "eos_token"),
     ("tokenizer.ggml.unknown_token_id", "unk_token"),
+    ("tokenizer.ggml.seperator_token_id", "sep_token"),
     ("tokenizer.ggml.padding_token_id", "pad_token"),
+    ("tokenizer.ggml.mask_token_id", "mask_token"),
+];
+
+/// transformers' classes for tokenizers of one model in GGUF: by architecture, else the last.
+const CLASSES: &[(&str, &str, &str)] = &[
+    // what tells Phi-4 from Phi-3
+    ("gpt2", "phi3", "GPT2Tokenizer"),
+    ("gpt2", "", "PreTrainedTokenizerFast"),
+    ("llama", "gemma", "GemmaTokenizer"),
+    ("llama", "gemma2", "GemmaTokenizer"),
+    ("llama", "gemma3", "GemmaTokenizer"),
+    ("llama", "", "LlamaTokenizer"),
 ];
 
 /// The vocabulary in a GGUF file.
@@ -57,17 +70,20 @@ pub fn restore(metadata: &Metadata) -> Result<Vec<(String, Vec<u8>)>, RestoreErr
         return Err(RestoreError::Key { key: TYPES });
     }
     let vocabulary = Vocabulary { metadata, tokens, types };
-    let (name, content, config) = match metadata.string("tokenizer.ggml.model") {
-        Some("gpt2") => {
-            let config = vocabulary.config("PreTrainedTokenizerFast", 0);
-            ("tokenizer.json", vocabulary.tokenizer_json()?, config)
-        }
-        Some("llama") => {
-            let (model, pieces) = vocabulary.sentencepiece()?;
-            ("tokenizer.model", model, vocabulary.config("LlamaTokenizer", pieces))
-        }
-        other => return Err(RestoreError::Model { model: other.unwrap_or_default().to_owned() }),
+    let model = metadata.string("tokenizer.ggml.model").unwrap_or_default();
+    let architecture = metadata.string("general.architecture").unwrap_or_default();
+    let fits = |(of, by, _): &&(&str, &str, &str)| *of == model && (*by == architecture || by.is_empty());
+    let Some((_, _, class)) = CLASSES.iter().find(fits) else {
+        return Err(RestoreError::Model { model: model.to_owned() });
     };
+    let (name, content, first_added) = match model {
+        "gpt2" => ("tokenizer.json", vocabulary.tokenizer_json()?, 0),
+        _ => {
+            let (model, pieces) = vocabulary.sentencepiece()?;
+            ("tokenizer.model", model, pieces)
+        }
+    };
+    let config = vocabulary.config(class, first_added);
     Ok(vec![(name.to_owned(), content), ("tokenizer_config.json".to_owned(), pretty(&config))])
 }
 

@@ -3,6 +3,7 @@
 //! `golden/families/NAME.json` holds a checkpoint's config, the names of its tensors and what the converter wrote;
 //! `golden/families.py` made them. The weights are computed on both sides.
 
+mod back;
 mod checkpoint;
 mod defects;
 #[path = "../support/described.rs"]
