@@ -60,6 +60,10 @@ pub fn invert(
         if found.iter().all(Option::is_none) && !rule.required {
             continue;
         }
+        // of several ways in which checkpoints have the same tensors the first is taken
+        if found.iter().all(|index| index.is_some_and(|index| used[index])) {
+            continue;
+        }
         let mut indices = Vec::with_capacity(found.len());
         for (part, index) in rule.makes.iter().zip(found) {
             let index = index.ok_or_else(|| InvertError::Missing { name: name(part) })?;
