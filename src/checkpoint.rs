@@ -59,6 +59,7 @@ pub enum SideFile {
     GenerationConfig,
     HfQuantConfig,
     Modules,
+    ModelIndex,
     TokenizerJson,
     TokenizerConfig,
     SentencePiece,
@@ -80,6 +81,7 @@ impl SideFile {
             SideFile::GenerationConfig => ("generation_config.json", CONFIG_LIMIT),
             SideFile::HfQuantConfig => ("hf_quant_config.json", CONFIG_LIMIT),
             SideFile::Modules => ("modules.json", CONFIG_LIMIT),
+            SideFile::ModelIndex => ("model_index.json", CONFIG_LIMIT),
             SideFile::TokenizerJson => ("tokenizer.json", VOCABULARY_LIMIT),
             SideFile::TokenizerConfig => ("tokenizer_config.json", CONFIG_LIMIT),
             SideFile::SentencePiece => ("tokenizer.model", SENTENCEPIECE_LIMIT),
@@ -105,6 +107,8 @@ impl SideFile {
 pub struct Checkpoint {
     folder: PathBuf,
     weights: PathBuf,
+    /// The path was that of the file with the weights.
+    is_file: bool,
 }
 
 impl Checkpoint {
@@ -124,13 +128,13 @@ impl Checkpoint {
     pub fn beside_as(path: impl AsRef<Path>, pickles: Pickles) -> Result<Self, CheckpointError> {
         let path = path.as_ref();
         if path.metadata().map_err(|error| io_error(path, error))?.is_dir() {
-            return Ok(Self { folder: path.to_owned(), weights: find_weights(path, pickles)? });
+            return Ok(Self { folder: path.to_owned(), weights: find_weights(path, pickles)?, is_file: false });
         }
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => PathBuf::from("."),
         };
-        Ok(Self { folder, weights: path.to_owned() })
+        Ok(Self { folder, weights: path.to_owned(), is_file: true })
     }
 
     /// The folder in which everything lies.
@@ -144,9 +148,17 @@ impl Checkpoint {
         &self.weights
     }
 
-    /// The folder's own name, from which `general.name` and its relatives derive.
+    /// True for a file of weights in a folder that need not be its own: nothing in it says that it belongs to a model.
+    pub fn is_lone_file(&self) -> bool {
+        self.is_file && !self.has(SideFile::Config) && !self.has(SideFile::ModelIndex)
+    }
+
+    /// The folder's own name (of a lone file, its stem), from which `general.name` and its relatives derive.
     pub fn name(&self) -> String {
         let text = |name: &OsStr| name.to_string_lossy().into_owned();
+        if let Some(stem) = self.weights.file_stem().filter(|_| self.is_lone_file()) {
+            return text(stem);
+        }
         match self.folder.file_name() {
             Some(name) => text(name),
             // `.`, `..` and the like
@@ -199,7 +211,7 @@ impl Checkpoint {
     pub fn json_below<T: DeserializeOwned>(&self, name: &str, file: SideFile) -> Result<Option<T>, CheckpointError> {
         let mut parts = Path::new(name).components();
         let (Some(Component::Normal(part)), None) = (parts.next(), parts.next()) else { return Ok(None) };
-        let inner = Self { folder: self.folder.join(part), weights: self.weights.clone() };
+        let inner = Self { folder: self.folder.join(part), weights: self.weights.clone(), is_file: self.is_file };
         inner.json(file)
     }
 
@@ -246,13 +258,17 @@ impl Checkpoint {
 /// Files that training leaves beside the weights, by the beginnings of their names.
 const TRAINING_STATE: [&str; 5] = ["training_args.", "optimizer.", "scheduler.", "scaler.", "rng_state"];
 
-/// Index of shards first, then the usual name, then the only candidate; pickles only where there is nothing else.
+/// Index of shards first, then the usual name, then the only index or file; pickles only where there is nothing else.
 fn find_weights(folder: &Path, pickles: Pickles) -> Result<PathBuf, CheckpointError> {
     let usual = |names: [&str; 2]| names.map(|name| folder.join(name)).into_iter().find(|path| path.exists());
     if let Some(path) = usual(["model.safetensors.index.json", "model.safetensors"]) {
         return Ok(path);
     }
     let names = names_in(folder)?;
+    let mut indices = names.iter().filter(|name| name.ends_with(".safetensors.index.json"));
+    if let (Some(index), None) = (indices.next(), indices.next()) {
+        return Ok(folder.join(index));
+    }
     let mut files: Vec<&String> = names.iter().filter(|name| name.ends_with(".safetensors")).collect();
     // Mistral publishes the same weights a second time under its own names.
     if files.iter().any(|name| !name.starts_with("consolidated")) {

@@ -41,6 +41,8 @@ pub enum InputError {
         path.display()
     )]
     PreOfGguf { path: PathBuf, pre: PreTokenizer },
+    #[error("{}: --tensors-only is for checkpoints; tensors of a GGUF file keep their names anyway", path.display())]
+    TensorsOfGguf { path: PathBuf },
     #[error("{}: {error}", path.display())]
     NotRestorable { path: PathBuf, error: RestoreError },
     #[error(transparent)]
@@ -97,6 +99,9 @@ impl Input {
                 if let Some(pre) = choices.pre {
                     return Err(InputError::PreOfGguf { path: path.to_owned(), pre });
                 }
+                if choices.tensors_only {
+                    return Err(InputError::TensorsOfGguf { path: path.to_owned() });
+                }
                 gguf::check_declared(source.metadata(), source.tensors()).map_err(|error| error.file(path))?;
                 let model = stored_model(source.as_ref(), path)?;
                 (Weights::plain(source), model)
@@ -124,7 +129,7 @@ impl Input {
     /// If a file beside the weights cannot be read, or if a GGUF file's model cannot be restored.
     pub fn publish(&self) -> Result<Published, InputError> {
         match &self.checkpoint {
-            Some(checkpoint) => Ok(publish::of_checkpoint(checkpoint, &self.weights)?),
+            Some(checkpoint) => Ok(publish::of_checkpoint(checkpoint, &self.weights, self.model.own_names)?),
             None => publish::of_gguf(&self.model, &self.weights)
                 .map_err(|error| InputError::NotRestorable { path: self.path.clone(), error }),
         }
@@ -172,7 +177,7 @@ fn stored_model(source: &dyn Source, path: &Path) -> Result<Model, InputError> {
             path.display()
         ));
     }
-    Ok(Model { architecture, metadata, tensors, notes })
+    Ok(Model { architecture, own_names: false, metadata, tensors, notes })
 }
 
 /// The name of a folder, also where the path is `.`, empty or ends in `..`.

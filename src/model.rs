@@ -11,6 +11,8 @@ use crate::view::View;
 pub struct Model {
     /// `general.architecture`, as in `llama`.
     pub architecture: String,
+    /// No language model: tensors have their publisher's names, order and shapes, and no architecture says what they are.
+    pub own_names: bool,
     /// Metadata in the order of the file.
     pub metadata: Metadata,
     /// Tensors in the order of the file.

@@ -14,6 +14,7 @@ use crate::input::Input;
 use crate::license::License;
 use crate::pipeline::{Disk, Error, Run};
 use crate::plan::Plan;
+use crate::recipe::own_matrices;
 use crate::weights::Storage;
 
 /// What was found before the start.
@@ -60,6 +61,9 @@ pub struct Tensors {
     pub used: usize,
     /// Those that it does not need; notes say why.
     pub left_out: usize,
+    /// Of a source that is no language model, those that get the type asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub two_dimensional_weights: Option<usize>,
 }
 
 impl Preflight {
@@ -102,8 +106,21 @@ impl Tensors {
             }
         }
         let stored = input.weights.source().tensors().len();
-        let checked_against = if input.is_checkpoint() { "config.json" } else { "metadata" };
-        Tensors { checked_against, stored, used: used.len(), left_out: stored - used.len() }
+        let checked_against = match input.model.own_names {
+            true => "nothing",
+            false if input.is_checkpoint() => "config.json",
+            false => "metadata",
+        };
+        let tensors = input.model.tensors.iter();
+        let named = tensors.map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice(), tensor.dtype));
+        let matrices = input.model.own_names.then(|| own_matrices(named).into_iter().filter(|is_one| *is_one).count());
+        Tensors {
+            checked_against,
+            stored,
+            used: used.len(),
+            left_out: stored - used.len(),
+            two_dimensional_weights: matrices,
+        }
     }
 }
 
@@ -118,7 +135,12 @@ impl fmt::Display for Preflight {
             write!(f, " of {experts} experts")?;
         }
         let Tensors { checked_against, stored, left_out, .. } = self.tensors;
-        write!(f, "; {stored} tensors, checked against {checked_against}")?;
+        match self.tensors.two_dimensional_weights {
+            Some(count) => {
+                write!(f, ", no language model; {stored} tensors under their own names, {count} of them 2-D weights")?
+            }
+            None => write!(f, "; {stored} tensors, checked against {checked_against}")?,
+        }
         match left_out {
             0 => writeln!(f)?,
             _ => writeln!(f, ", {left_out} left out")?,

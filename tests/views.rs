@@ -242,7 +242,13 @@ fn codes_that_a_type_holds_exactly_are_taken_over() {
         dtype: Dtype::BF16,
         ..tensor("blk.0.attn_q.weight", &shape, vec![(0, interleaved.clone(), Map::Same)])
     };
-    let model = Model { architecture: "llama".to_owned(), metadata, tensors: vec![tensor], notes: Vec::new() };
+    let model = Model {
+        architecture: "llama".to_owned(),
+        own_names: false,
+        metadata,
+        tensors: vec![tensor],
+        notes: Vec::new(),
+    };
     let types = ["Q4_0", "Q8_0"];
     let outputs = types.map(|name| Output { target: Target::find(name).unwrap(), path: dir.path().join(name) });
     let facts = plan::Input {
@@ -287,6 +293,7 @@ fn run(memory: Memory, tensors: &[ModelTensor], max_memory: u64) -> Vec<Vec<f32>
     let path = dir.path().join("out.gguf");
     let model = Model {
         architecture: "llama".to_owned(),
+        own_names: false,
         metadata: memory.metadata.clone(),
         tensors: tensors.to_vec(),
         notes: Vec::new(),

@@ -20,9 +20,19 @@ pub enum IdentifyError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    #[error("{}: {} missing: the model cannot be converted without", folder.display(), files.join(", "))]
+    #[error(
+        "{}: {} missing: the model cannot be converted without. --tensors-only takes every tensor under its own name, \
+         for what no language runtime reads",
+        folder.display(),
+        files.join(", ")
+    )]
     Missing { folder: PathBuf, files: Vec<&'static str> },
-    #[error("{}: architecture {found:?} is not supported; supported are {}", path.display(), supported.join(", "))]
+    #[error(
+        "{}: architecture {found:?} is not supported; supported are {}. --tensors-only takes every tensor under its own \
+         name, for what no language runtime reads",
+        path.display(),
+        supported.join(", ")
+    )]
     UnknownArchitecture { path: PathBuf, found: String, supported: Vec<&'static str> },
     #[error(transparent)]
     Scheme(#[from] SchemeError),
@@ -38,6 +48,13 @@ pub enum IdentifyError {
     Shape { name: String, found: Vec<u64>, expected: Vec<u64> },
     #[error("tensor {} is of type {dtype}, where F32, F16, BF16 or F64 is expected", name.escape_debug())]
     Dtype { name: String, dtype: Dtype },
+    #[error(
+        "tensor {} is of type {dtype}, which GGUF does not have; -t safetensors-bf16 and the like take it over as it is",
+        name.escape_debug()
+    )]
+    NotInGguf { name: String, dtype: Dtype },
+    #[error("tensor {} has the shape {shape:?}, which GGUF cannot hold in any form", name.escape_debug())]
+    Shapeless { name: String, shape: Vec<u64> },
 }
 
 /// Names of tensors: how many, and the first of them.

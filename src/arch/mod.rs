@@ -3,6 +3,7 @@
 //! A row names the `architectures` of config.json that it stands for, completes the config with what the family
 //! takes for granted, and describes the tensors by rules. The rest is common to all.
 
+mod bare;
 mod cohere;
 mod config;
 mod decoder;
@@ -35,6 +36,7 @@ mod smollm3;
 mod starcoder;
 mod tensors;
 
+use serde_json::json;
 use weightmill_formats::{Metadata, Source, Value};
 use weightmill_kernels::Dtype;
 
@@ -129,10 +131,14 @@ struct Description {
 }
 
 /// What a user decides about a checkpoint that its files leave open.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Choices {
     /// The pre-tokenizer of a byte-level vocabulary (`--pre`).
     pub pre: Option<PreTokenizer>,
+    /// Every tensor is taken under its own name, whatever model it belongs to (`--tensors-only`).
+    pub tensors_only: bool,
+    /// Nothing but checkpoint folders is to be written, for which neither architecture nor tokenizer must be known.
+    pub folders_only: bool,
 }
 
 /// The 16- or 32-bit GGUF, not yet as bytes, that llama.cpp's converter makes of `checkpoint`, whose tensors
@@ -146,7 +152,12 @@ pub fn identify(
     source: Box<dyn Source>,
     choices: &Choices,
 ) -> Result<(Weights, Model), IdentifyError> {
-    let Some(mut config) = Config::read(checkpoint)? else { return Err(missing(checkpoint)) };
+    let config = Config::read(checkpoint)?;
+    if let Some(why) = bare::reason(checkpoint, config.as_ref(), source.tensors(), choices)? {
+        let as_stored = config.map_or_else(|| json!({}), |config| config.to_json());
+        return bare::identify(checkpoint, source, &as_stored, choices, &why);
+    }
+    let Some(mut config) = config else { return Err(missing(checkpoint)) };
     let as_stored = config.to_json();
     config.lift_text();
     let architecture = find(&config)?;
@@ -183,9 +194,11 @@ pub fn identify(
     let mut metadata = Metadata::new();
     metadata.replace("general.architecture", prefix);
     append(&mut metadata, prefix, description.leading);
-    for (key, value) in general(checkpoint, architecture, &as_stored, &tensors, &mut notes)?.iter() {
+    let (described, card_notes) = general(checkpoint, prefix, &as_stored, &tensors)?;
+    for (key, value) in described.iter() {
         metadata.replace(key, value.clone());
     }
+    notes.extend(card_notes);
     match description.own {
         Some(own) => append(&mut metadata, prefix, own),
         None => hyper::write(&config, prefix, &mut metadata, &mut notes)?,
@@ -199,7 +212,7 @@ pub fn identify(
     }
     metadata.replace("general.quantization_version", QUANTIZATION_VERSION);
     let rows = description.vocabulary_rows;
-    tokenizer::write_metadata(
+    let written = tokenizer::write_metadata(
         architecture.vocabulary,
         checkpoint,
         &as_stored,
@@ -207,8 +220,13 @@ pub fn identify(
         choices.pre,
         &mut metadata,
         &mut notes,
-    )?;
-    Ok((weights, Model { architecture: architecture.name.to_owned(), metadata, tensors, notes }))
+    );
+    match written {
+        Err(error) if choices.folders_only => notes.push(format!("the tokenizer is taken over as it is: {error}")),
+        written => written?,
+    }
+    let architecture = architecture.name.to_owned();
+    Ok((weights, Model { architecture, own_names: false, metadata, tensors, notes }))
 }
 
 /// The weights of a source, decoded by whatever scheme they are quantized with.
@@ -232,11 +250,19 @@ fn append(metadata: &mut Metadata, prefix: &str, entries: Vec<(&'static str, Val
     }
 }
 
+fn row(name: &str) -> Option<&'static Architecture> {
+    ARCHITECTURES.iter().find(|row| row.config_names.contains(&name))
+}
+
+/// Whether the table has a row for this name in `architectures`.
+fn is_supported(name: &str) -> bool {
+    row(name).is_some()
+}
+
 /// The row of the table for the first of the config's `architectures`.
 fn find(config: &Config) -> Result<&'static Architecture, IdentifyError> {
     let name = config.architecture().unwrap_or("none");
-    let row = ARCHITECTURES.iter().find(|row| row.config_names.contains(&name));
-    row.ok_or_else(|| IdentifyError::UnknownArchitecture {
+    row(name).ok_or_else(|| IdentifyError::UnknownArchitecture {
         path: config.path().to_owned(),
         found: name.to_owned(),
         supported: ARCHITECTURES.iter().flat_map(|row| row.config_names).copied().collect(),
@@ -252,27 +278,24 @@ fn missing(checkpoint: &Checkpoint) -> IdentifyError {
     IdentifyError::Missing { folder: checkpoint.folder().to_owned(), files }
 }
 
-/// `general.*`, from the architecture to the languages.
+/// `general.*`, from the architecture to the languages, and notes on it.
 fn general(
     checkpoint: &Checkpoint,
-    architecture: &Architecture,
+    architecture: &str,
     config: &serde_json::Value,
     tensors: &[ModelTensor],
-    notes: &mut Vec<String>,
-) -> Result<Metadata, IdentifyError> {
+) -> Result<(Metadata, Vec<String>), IdentifyError> {
     let readme = card::read_card(checkpoint.folder());
     let readme = readme.map_err(|error| CheckpointError::Io { path: checkpoint.folder().join("README.md"), error })?;
     let generation_config: Option<serde_json::Value> = checkpoint.json(SideFile::GenerationConfig)?;
-    let (metadata, card_notes) = card::general(&card::Sources {
-        architecture: architecture.name,
+    Ok(card::general(&card::Sources {
+        architecture,
         folder_name: &checkpoint.name(),
         readme: readme.as_deref(),
         config,
         generation_config: generation_config.as_ref(),
         counts: ParameterCounts::of(tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice()))),
-    });
-    notes.extend(card_notes);
-    Ok(metadata)
+    }))
 }
 
 /// `general.file_type` of a file whose matrices, or experts in MXFP4, have this type: `llama_ftype` in llama.h.

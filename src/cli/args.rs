@@ -19,6 +19,7 @@ Examples:
   quantize Meta-Llama-3.1-8B/ --q4k --q6k --q8 -o out/   three files from one read
   quantize model-BF16.gguf -t Q4_K_M --imatrix m.gguf    with an importance matrix
   quantize model-BF16.gguf -t Q5_K_M --dry-run           what would be written
+  quantize flux1-dev.safetensors --q8                    no language model: its 2-D weights, under their own names
   quantize inspect model-Q4_K_M.gguf                     what is in a file
 
 A file or folder that is named like a command is reached as ./inspect.
@@ -87,6 +88,10 @@ pub(super) struct QuantizeArgs {
         help_heading = "Input"
     )]
     pub require_license: Vec<String>,
+
+    /// Take every tensor of a checkpoint under its own name, as is done with what is no language model
+    #[arg(long, conflicts_with = "pre", help_heading = "Input")]
+    pub tensors_only: bool,
 
     #[command(flatten)]
     pub types: Types,

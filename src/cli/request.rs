@@ -34,7 +34,8 @@ pub(super) fn choices(args: &QuantizeArgs) -> Result<Choices> {
         let text = "--pre has no effect: a checkpoint folder is written with the tokenizer of its input".to_owned();
         return Err(UsageError(text).into());
     }
-    Ok(Choices { pre: args.pre })
+    let folders_only = targets(args)?.iter().all(|target| target.recipe().is_none());
+    Ok(Choices { pre: args.pre, tensors_only: args.tensors_only, folders_only })
 }
 
 /// What the options ask for, with one output for every path.

@@ -64,8 +64,9 @@ pub(super) fn plan(
         Split::Bytes(bytes) => bytes,
         Split::Never | Split::AsInput => SHARD_BYTES,
     };
-    lay_out(&mut output, shard_bytes)?;
-    add_files(&mut output, published, kind);
+    let stem = published.stem.unwrap_or("model");
+    lay_out(&mut output, stem, shard_bytes)?;
+    add_files(&mut output, stem, published, kind);
     Ok(output)
 }
 
@@ -89,7 +90,7 @@ fn is_exact(weights: &Weights, tensor: &ModelTensor, dtype: Dtype) -> bool {
 }
 
 /// Divides the tensors into shards in their order, and places them.
-fn lay_out(output: &mut OutputPlan, shard_bytes: u64) -> Result<(), PlanError> {
+fn lay_out(output: &mut OutputPlan, stem: &str, shard_bytes: u64) -> Result<(), PlanError> {
     let specs: Vec<TensorSpec> = output
         .tensors
         .iter()
@@ -113,7 +114,7 @@ fn lay_out(output: &mut OutputPlan, shard_bytes: u64) -> Result<(), PlanError> {
     metadata.set("format", "pt");
     let ends: Vec<usize> = begins[1..].iter().copied().chain([specs.len()]).collect();
     for (number, (begin, end)) in begins.into_iter().zip(ends).enumerate() {
-        let path = output.path.join(shard_name(number, count));
+        let path = output.path.join(shard_name(stem, number, count));
         let layout = safetensors::layout(&metadata, &specs[begin..end])
             .map_err(|source| PlanError::Layout { path: path.clone(), source })?;
         for (tensor, range) in output.tensors[begin..end].iter_mut().zip(layout.tensors) {
@@ -129,19 +130,19 @@ fn lay_out(output: &mut OutputPlan, shard_bytes: u64) -> Result<(), PlanError> {
 }
 
 /// As Hugging Face's libraries name them.
-fn shard_name(number: usize, count: usize) -> String {
+fn shard_name(stem: &str, number: usize, count: usize) -> String {
     match count {
-        1 => "model.safetensors".to_owned(),
-        _ => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
+        1 => format!("{stem}.safetensors"),
+        _ => format!("{stem}-{:05}-of-{count:05}.safetensors", number + 1),
     }
 }
 
 /// The small files, the configuration last: without it nothing takes the folder for a model.
-fn add_files(output: &mut OutputPlan, published: &Published, kind: &CheckpointType) {
+fn add_files(output: &mut OutputPlan, stem: &str, published: &Published, kind: &CheckpointType) {
     let shards = output.parts.len();
     let mut files: Vec<(String, Vec<u8>)> = published.files.clone();
     if shards > 1 {
-        files.push(("model.safetensors.index.json".to_owned(), index(&output.tensors, shards)));
+        files.push((format!("{stem}.safetensors.index.json"), index(&output.tensors, stem, shards)));
     }
     if let Some(config) = &published.config {
         let mut config = config.clone();
@@ -156,10 +157,10 @@ fn add_files(output: &mut OutputPlan, published: &Published, kind: &CheckpointTy
     }
 }
 
-fn index(tensors: &[PlannedTensor], shards: usize) -> Vec<u8> {
+fn index(tensors: &[PlannedTensor], stem: &str, shards: usize) -> Vec<u8> {
     let total: u64 = tensors.iter().map(PlannedTensor::bytes).sum();
     let map: BTreeMap<&str, String> =
-        tensors.iter().map(|tensor| (tensor.name.as_str(), shard_name(tensor.part, shards))).collect();
+        tensors.iter().map(|tensor| (tensor.name.as_str(), shard_name(stem, tensor.part, shards))).collect();
     pretty(&json!({"metadata": {"total_size": total}, "weight_map": map}))
 }
 

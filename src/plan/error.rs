@@ -53,6 +53,8 @@ pub enum PlanError {
         name.escape_debug()
     )]
     ImportanceSize { name: String, found: usize, expected: u64 },
+    #[error("the names of {} are longer than the {limit} bytes that {readers} read: {}", tensors(names), list(names))]
+    LongNames { names: Vec<String>, limit: usize, readers: &'static str },
     #[error("--prune-layers {layer}: no tensor lies in block {layer}")]
     NoSuchLayer { layer: u32 },
     #[error("--shard-size: {size} bytes are too few, the header alone takes {header}")]

@@ -14,6 +14,12 @@ pub(super) struct Listing {
     pub blocks: Option<u32>,
 }
 
+/// The model's own order.
+pub(super) fn as_it_is(input: &Input<'_>) -> Listing {
+    let names = input.model.tensors.iter().map(|tensor| tensor.name.clone());
+    Listing { tensors: names.enumerate().collect(), blocks: None }
+}
+
 /// llama-quantize's order: tensors outside blocks, then block by block; inside by name, byte by byte.
 ///
 /// Blocks of `pruned` are left out and those behind them move up, in name; the order is that of the old names.

@@ -45,7 +45,8 @@ pub(super) fn plan(input: &Input<'_>, request: &Request, wanted: &Output) -> Res
 /// True if the output is what llama.cpp's converter alone writes: no quantized type, and no option of llama-quantize
 /// that would change such a file.
 fn is_conversion(input: &Input<'_>, recipe: &Recipe, request: &Request) -> bool {
-    let quantizer_is_needed = request.types.token_embedding.is_some()
+    let quantizer_is_needed = input.model.own_names
+        || request.types.token_embedding.is_some()
         || request.types.output_tensor.is_some()
         || !request.overrides.is_empty()
         || !request.prune_layers.is_empty();
@@ -78,7 +79,10 @@ fn quantize(
 ) -> Result<Metadata, PlanError> {
     let model = input.model;
     let view = importance::filtered(input, &request.importance);
-    let mut listing = order::by_block(input, &request.prune_layers)?;
+    let mut listing = match input.model.own_names && request.prune_layers.is_empty() {
+        true => order::as_it_is(input),
+        false => order::by_block(input, &request.prune_layers)?,
+    };
     if request.split == Split::AsInput {
         order::by_place(input, &mut listing);
     }
@@ -90,7 +94,7 @@ fn quantize(
     let candidates: Vec<Candidate<'_>> = candidates.collect();
     let told = overridden(&model.metadata, request);
     let architecture = told.string("general.architecture").unwrap_or(&model.architecture);
-    let facts = Facts::of(architecture, &told);
+    let facts = Facts { own_names: model.own_names, ..Facts::of(architecture, &told) };
     let choices = choose(recipe, &request.types, &facts, view.is_some(), &candidates)?;
 
     let guess = || guessed_file_type(&candidates);
@@ -102,7 +106,8 @@ fn quantize(
     let tensors = listing.tensors.iter().zip(&choices).map(|((index, name), choice)| {
         let tensor = &model.tensors[*index];
         let from = Stored::of(input, tensor);
-        let planned = planned(*index, name.clone(), trimmed(&tensor.shape).to_vec(), from, (tensor.dtype, choice.to));
+        let shape = if model.own_names { &tensor.shape } else { trimmed(&tensor.shape) };
+        let planned = planned(*index, name.clone(), shape.to_vec(), from, (tensor.dtype, choice.to));
         PlannedTensor { fallback_from: choice.fallback_from, ..planned }
     });
     output.tensors = tensors.collect();

@@ -3,9 +3,10 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use weightmill_formats::gguf::{layout, layout_split, part_name};
+use weightmill_formats::gguf::{MAX_LONG_NAME, MAX_NAME, layout, layout_split, part_name};
 use weightmill_formats::{Layout, Metadata, TensorSpec};
 
+use super::error::{list, tensors};
 use super::order::place;
 use super::{Input, OutputPlan, Part, PlanError, PlannedTensor};
 use crate::options::Split;
@@ -17,6 +18,7 @@ pub(super) fn lay_out(
     split: Split,
     input: &Input<'_>,
 ) -> Result<(), PlanError> {
+    check_names(output, input)?;
     let specs: Vec<TensorSpec> = output
         .tensors
         .iter()
@@ -43,6 +45,32 @@ pub(super) fn lay_out(
         }
         let path = if count == 1 { output.path.clone() } else { part_path(&output.path, number, count) };
         output.parts.push(Part { path, header: layout.header, bytes: layout.length, tensors });
+    }
+    Ok(())
+}
+
+/// Names that only some runtimes can read are an error, but for a source whose tensors have names of its own.
+fn check_names(output: &mut OutputPlan, input: &Input<'_>) -> Result<(), PlanError> {
+    let longer = |limit: usize| {
+        let names = output.tensors.iter().map(|tensor| &tensor.name).filter(|name| name.len() > limit);
+        names.cloned().collect::<Vec<String>>()
+    };
+    let (limit, readers) = match input.model.own_names {
+        true => (MAX_LONG_NAME, "stable-diffusion.cpp and ComfyUI-GGUF"),
+        false => (MAX_NAME, "llama.cpp and its kin"),
+    };
+    let names = longer(limit);
+    if !names.is_empty() {
+        return Err(PlanError::LongNames { names, limit, readers });
+    }
+    let long = longer(MAX_NAME);
+    if !long.is_empty() {
+        output.warnings.push(format!(
+            "the names of {} are longer than the {MAX_NAME} bytes that ggml reads as llama.cpp builds it; \
+             stable-diffusion.cpp and ComfyUI-GGUF read {MAX_LONG_NAME}: {}",
+            tensors(&long),
+            list(&long)
+        ));
     }
     Ok(())
 }

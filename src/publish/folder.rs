@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::Published;
+use super::{Published, pretty};
 use crate::checkpoint::{Checkpoint, CheckpointError, SideFile};
 use crate::model::{ModelTensor, TensorData};
 use crate::weights::Weights;
@@ -16,11 +16,19 @@ const CARRIED_BEGINNINGS: &[&str] = &["LICENSE", "NOTICE", "USE_POLICY"];
 /// Files that speak of how the weights were stored, or are written anew.
 const LEFT_OUT: &[&str] = &["quantize_config.json", "quant_config.json", "hf_quant_config.json", "recipe.yaml"];
 
-/// The weights of `checkpoint` under their own names.
+/// How diffusers names the files with weights.
+const DIFFUSERS_STEM: &str = "diffusion_pytorch_model";
+
+/// The weights of `checkpoint` under their own names. Of what is no language model (`own_names`) config.json keeps all it
+/// says but for quantization, and from beside a lone file nothing is taken.
 ///
 /// # Errors
 /// If a file beside the weights cannot be read.
-pub fn of_checkpoint(checkpoint: &Checkpoint, weights: &Weights) -> Result<Published, CheckpointError> {
+pub fn of_checkpoint(
+    checkpoint: &Checkpoint,
+    weights: &Weights,
+    own_names: bool,
+) -> Result<Published, CheckpointError> {
     let tensors = weights.list().iter().enumerate().map(|(index, weight)| ModelTensor {
         name: weight.name.clone(),
         shape: weight.shape.clone(),
@@ -41,6 +49,21 @@ pub fn of_checkpoint(checkpoint: &Checkpoint, weights: &Weights) -> Result<Publi
             || CARRIED_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning));
         known && !index && name != SideFile::Config.name() && !LEFT_OUT.contains(&name)
     };
-    let files = checkpoint.others(is_carried)?;
-    Ok(Published { tensors: tensors.collect(), config, files, notes })
+    let mut files = match checkpoint.is_lone_file() {
+        true => Vec::new(),
+        false => checkpoint.others(is_carried)?,
+    };
+    let is_diffusers = config.as_ref().is_some_and(|config| config.contains_key("_class_name"));
+    let stem = is_diffusers.then_some(DIFFUSERS_STEM);
+    let states_type =
+        |config: &Map<String, Json>| ["architectures", "model_type"].iter().any(|key| config.contains_key(*key));
+    let config = match config {
+        // nothing reads the type of the weights there
+        Some(config) if own_names && !states_type(&config) => {
+            files.push((SideFile::Config.name().to_owned(), pretty(&Json::Object(config))));
+            None
+        }
+        config => config,
+    };
+    Ok(Published { tensors: tensors.collect(), stem, config, files, notes })
 }

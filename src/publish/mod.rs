@@ -59,6 +59,8 @@ pub(crate) fn pretty(json: &serde_json::Value) -> Vec<u8> {
 pub struct Published {
     /// Tensors by their Hugging Face names, in the order of the files.
     pub tensors: Vec<ModelTensor>,
+    /// How the names of the files with weights begin, if not with `model`.
+    pub stem: Option<&'static str>,
     /// config.json without a statement on types, if the model has one.
     pub config: Option<serde_json::Map<String, serde_json::Value>>,
     /// The other files of the folder: name and content.

@@ -8,7 +8,7 @@ use weightmill_kernels::Dtype;
 
 use super::Facts;
 use super::Recipe;
-use super::keep::can_be_quantized;
+use super::keep::{can_be_quantized, own_matrices};
 use super::rule::{Role, Situation, first_match};
 use crate::options::TypeOptions;
 
@@ -104,6 +104,10 @@ pub fn choose(
         tied: count(Role::Output) == 0,
         seen: HashMap::new(),
     };
+    if facts.own_names {
+        let matrices = own_matrices(tensors.iter().map(|tensor| (tensor.name, tensor.shape, tensor.dtype)));
+        return Ok(tensors.iter().zip(matrices).map(|(&tensor, matrix)| chooser.choose_own(tensor, matrix)).collect());
+    }
     tensors.iter().map(|&tensor| chooser.choose(tensor)).collect()
 }
 
@@ -137,10 +141,29 @@ impl Chooser<'_> {
                 (wanted, fit(tensor, dtype)?)
             }
         };
-        let coarse = NEED_IMPORTANCE.contains(&to) || self.recipe.needs_importance.contains(&to);
         let exempt = matches!(role, Role::TokenEmbedding | Role::Output);
-        let needs_importance = to.info().needs_importance || coarse && !exempt;
+        let needs_importance = to.info().needs_importance || self.is_coarse(to) && !exempt;
         Ok(Choice { to, fallback_from: (wanted != to).then_some(wanted), needs_importance })
+    }
+
+    /// The type of a tensor of a source that is no language model: the recipe's own for matrices, or what takes its place,
+    /// or its own where nothing fits. A mixture needs roles.
+    fn choose_own(&self, tensor: Candidate<'_>, is_matrix: bool) -> Choice {
+        if !is_matrix {
+            return Choice { to: tensor.dtype, fallback_from: None, needs_importance: false };
+        }
+        let default = self.recipe.default;
+        let wanted = self.by_pattern(tensor.name).filter(|_| default.is_quantized()).unwrap_or(default);
+        let to =
+            [Some(wanted), smaller_blocks(wanted)].into_iter().flatten().find(|dtype| fills_blocks(tensor, *dtype));
+        let to = to.unwrap_or(tensor.dtype);
+        let needs_importance = to.info().needs_importance || self.is_coarse(to);
+        Choice { to, fallback_from: (wanted != to).then_some(wanted), needs_importance }
+    }
+
+    /// True for types that are noise without an importance matrix.
+    fn is_coarse(&self, dtype: Dtype) -> bool {
+        NEED_IMPORTANCE.contains(&dtype) || self.recipe.needs_importance.contains(&dtype)
     }
 
     /// `--token-embedding-type` and `--output-tensor-type`.
@@ -218,13 +241,17 @@ fn fills_blocks(tensor: Candidate<'_>, dtype: Dtype) -> bool {
     columns(tensor).is_multiple_of(dtype.info().block_len as u64)
 }
 
+/// The type that stands in for `dtype` where rows do not fill its blocks.
+fn smaller_blocks(dtype: Dtype) -> Option<Dtype> {
+    FALLBACKS.iter().find(|&&(from, _)| from == dtype).map(|&(_, to)| to)
+}
+
 /// `dtype` if the rows of the tensor fill its blocks, otherwise what llama.cpp takes instead.
 fn fit(tensor: Candidate<'_>, dtype: Dtype) -> Result<Dtype, ChooseError> {
     if fills_blocks(tensor, dtype) {
         return Ok(dtype);
     }
-    let smaller_blocks = FALLBACKS.iter().find(|&&(from, _)| from == dtype).map(|&(_, to)| to);
-    match smaller_blocks {
+    match smaller_blocks(dtype) {
         Some(to) if fills_blocks(tensor, to) => Ok(to),
         None if dtype.info().block_len > 32 => {
             Err(ChooseError::NoFallback { name: tensor.name.to_owned(), columns: columns(tensor), dtype })

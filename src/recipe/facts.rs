@@ -15,6 +15,8 @@ pub struct Facts {
     pub queries_per_key: u64,
     /// llama.cpp takes it for a 70B model, whose value projections are small and get more bits.
     pub seventy_b: bool,
+    /// No language model: tensors have their publisher's names, which say nothing about their roles.
+    pub own_names: bool,
 }
 
 /// Models that llama.cpp calls 70B: architecture, number of layers, and whether only with grouped key heads.
@@ -46,6 +48,7 @@ impl Facts {
             experts,
             queries_per_key: heads.checked_div(key_heads).unwrap_or(0),
             seventy_b,
+            own_names: false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Which tensors are never quantized, whatever the recipe says.
 
 use weightmill_formats::gguf::trimmed;
+use weightmill_kernels::Dtype;
 
 use super::Facts;
 use super::choose::Candidate;
@@ -87,6 +88,19 @@ pub(super) fn can_be_quantized(tensor: Candidate<'_>, facts: &Facts, options: &T
         && !KEPT_WHOLE_NAMES.contains(&name)
         && !contains_any(KEPT)
         && !(facts.architecture == "glm5-next" && contains_any(KEPT_IN_GLM5))
+}
+
+/// Which tensors of a source that is no language model are 2-D weights, which alone are quantized: matrices of floats whose
+/// names end in `weight`, or all matrices where none has such a name. Name, row-major shape and type of every tensor.
+pub(crate) fn own_matrices<'a>(tensors: impl Iterator<Item = (&'a str, &'a [u64], Dtype)> + Clone) -> Vec<bool> {
+    let is_matrix = |shape: &[u64], dtype| {
+        let floats = matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16);
+        floats && matches!(shape, [rows, columns] if *rows > 1 && *columns > 1)
+    };
+    let is_named = |name: &str| name.ends_with("weight");
+    let mut all = tensors.clone();
+    let any_named = all.any(|(name, shape, dtype)| is_matrix(shape, dtype) && is_named(name));
+    tensors.map(|(name, shape, dtype)| is_matrix(shape, dtype) && (is_named(name) || !any_named)).collect()
 }
 
 pub(super) fn is_sensitive_in_glm5(name: &str) -> bool {

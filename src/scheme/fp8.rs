@@ -12,8 +12,9 @@ use super::grouped::Grouped;
 use super::module::{Found, Module};
 use super::numbers::Grid;
 
-/// Endings of the scale's name, after that of the codes or instead of `weight`; the latter are DeepSeek V4's and Mistral's.
-pub(super) const SCALES: &[&str] = &["_scale_inv", "_scale", "scale", "qscale_weight"];
+/// Endings of the scale's name, after that of the codes or instead of `weight`; the latter are DeepSeek V4's, Mistral's and
+/// ComfyUI's.
+pub(super) const SCALES: &[&str] = &["_scale_inv", "_scale", "scale", "qscale_weight", "scale_weight"];
 
 /// Finds a weight with the scale that lies beside it.
 pub(super) fn find(module: &mut Module<'_, '_>) -> Result<Option<Found>, SchemeError> {

@@ -63,7 +63,7 @@ use Dtype::{F8_E4M3, F8_E5M2, I8, I32, U8, U32};
 #[rustfmt::skip]
 pub static SCHEMES: &[Scheme] = &[
     Scheme { name: "FP8", codes: "", dtypes: &[F8_E4M3, F8_E5M2], beside: &["_scale_inv", "_scale"], find: fp8::find },
-    Scheme { name: "FP8, DeepSeek V4 and Mistral", codes: "weight", dtypes: &[F8_E4M3, F8_E5M2], beside: &["scale", "qscale_weight"], find: fp8::find },
+    Scheme { name: "FP8, DeepSeek V4, Mistral and ComfyUI", codes: "weight", dtypes: &[F8_E4M3, F8_E5M2], beside: &["scale", "qscale_weight", "scale_weight"], find: fp8::find },
     Scheme { name: "compressed-tensors pack-quantized", codes: "weight_packed", dtypes: &[I32], beside: &[], find: packed::find },
     Scheme { name: "compressed-tensors NVFP4, MXFP4, MXFP6", codes: "weight_packed", dtypes: &[U8], beside: &[], find: fp4::find_compressed },
     Scheme { name: "compressed-tensors int-quantized", codes: "weight", dtypes: &[I8], beside: &["weight_scale"], find: int8::find },
@@ -97,6 +97,9 @@ const AUXILIARY: &[&str] = &[
     "k_zero_point",
     "v_zero_point",
     "weight_format",
+    // ComfyUI: of activations, and the mark of a file with scales
+    "scale_input",
+    "scaled_fp8",
 ];
 
 /// Parts of weights, which nothing else is called in a quantized checkpoint: left over, they are a defect.
@@ -119,6 +122,7 @@ const PARTS: &[&str] = &[
     "weight.nested_absmax",
     "weight.nested_quant_map",
     "_scale_inv",
+    "scale_weight",
 ];
 
 /// Tensors by which a scheme is known whose weights are not read, and what it is.
@@ -132,6 +136,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("weight._data", "weights of quanto", UNQUANTIZED),
     ("qbiases", "weights of transformers' metal kernels", UNQUANTIZED),
     ("W_q", "weights of HQQ", UNQUANTIZED),
+    ("comfy_quant", "weights of ComfyUI's newer form, which may have their scales in another order", UNQUANTIZED),
     ("_weight_qdata", "weights of torchao", UNQUANTIZED),
 ];
 

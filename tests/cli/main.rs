@@ -12,4 +12,5 @@ mod pickles;
 mod preflight;
 mod reproducible;
 mod support;
+mod tensors;
 mod tokenizer;

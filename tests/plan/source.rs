@@ -54,6 +54,7 @@ impl Tensors {
         });
         let model = Model {
             architecture: self.metadata.string("general.architecture").expect("architecture").to_owned(),
+            own_names: false,
             metadata: self.metadata.clone(),
             tensors: tensors.collect(),
             notes: Vec::new(),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::value::{put_string, put_u32, put_u64, write};
-use super::{MAGIC, MAX_NAME, alignment, check_shape};
+use super::{MAGIC, MAX_LONG_NAME, alignment, check_shape};
 use crate::error::{Error, Item, Kind, Result};
 use crate::{Layout, Metadata, TensorSpec};
 
@@ -37,8 +37,8 @@ pub fn layout(metadata: &Metadata, tensors: &[TensorSpec]) -> Result<Layout> {
         if tensor.name.is_empty() {
             return Err(fail(Kind::Name { what: "tensor name", name: String::new() }));
         }
-        if tensor.name.len() > MAX_NAME {
-            let (length, limit) = (tensor.name.len() as u64, MAX_NAME as u64);
+        if tensor.name.len() > MAX_LONG_NAME {
+            let (length, limit) = (tensor.name.len() as u64, MAX_LONG_NAME as u64);
             return Err(fail(Kind::TooLong { what: "tensor name", length, limit }));
         }
         if !names.insert(tensor.name.as_str()) {

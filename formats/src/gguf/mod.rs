@@ -32,9 +32,12 @@ pub const MAX_ALIGNMENT: u32 = 1 << 20;
 /// Most dimensions of a tensor (`GGML_MAX_DIMS`).
 pub const MAX_DIMENSIONS: usize = 4;
 
-/// Longest tensor name that llama.cpp reads, in bytes (`GGML_MAX_NAME` less the terminator). Longer names are read
-/// here but not written.
+/// Longest tensor name that llama.cpp reads, in bytes (`GGML_MAX_NAME` less the terminator).
 pub const MAX_NAME: usize = 63;
+
+/// Longest tensor name that is written, in bytes: what runtimes of diffusion models read (stable-diffusion.cpp, which
+/// builds ggml so, and ComfyUI-GGUF). Longer ones are only read.
+pub const MAX_LONG_NAME: usize = 127;
 
 const ALIGNMENT_KEY: &str = "general.alignment";
 const SPLIT_NO: &str = "split.no";
