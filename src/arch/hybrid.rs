@@ -13,6 +13,9 @@ use super::rope::Rope;
 use super::rule::Rule;
 use crate::model::Map;
 
+/// Of so many layers one has full attention, where the config says nothing.
+const FULL_ATTENTION_INTERVAL: u32 = 4;
+
 /// Dimensions of linear attention.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear {
@@ -77,7 +80,7 @@ pub fn complete(config: &mut Config) {
     config.set_default("linear_value_head_dim", 128);
     config.set_default("linear_num_key_heads", 16);
     config.set_default("linear_num_value_heads", 32);
-    config.set_default("full_attention_interval", 4);
+    config.set_default("full_attention_interval", FULL_ATTENTION_INTERVAL);
 }
 
 /// Describes a model with these rules for its linear attention and its feed-forward networks.
@@ -202,6 +205,9 @@ fn hyper_parameters(
     let mut recurrent = linear.to_vec();
     recurrent.extend((0..predicting.min(MAX_PREDICTING)).map(|_| false));
     let rotated = Rope::read(config)?.rotated(decoder.head_dim, 0.25)?;
+    // transformers turns an interval into types of layers and forgets it, and the converter takes the usual one for granted
+    let interval =
+        config.get("layer_types").map_or(Ok(FULL_ATTENTION_INTERVAL), |_| count("full_attention_interval"))?;
     entries.extend([
         ("ssm.conv_kernel", count("linear_conv_kernel_dim")?.into()),
         ("ssm.state_size", count("linear_key_head_dim")?.into()),
@@ -209,7 +215,7 @@ fn hyper_parameters(
         ("ssm.time_step_rank", heads.into()),
         ("ssm.inner_size", inner.into()),
         ("attention.recurrent_layers", recurrent.into()),
-        ("full_attention_interval", count("full_attention_interval")?.into()),
+        ("full_attention_interval", interval.into()),
         ("rope.dimension_count", rotated.into()),
     ]);
     Ok(entries)

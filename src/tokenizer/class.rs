@@ -103,6 +103,7 @@ const MODEL_TYPES: &[(&str, Option<&str>, Named)] = &[
     ("granite", None, Named::Ignored),
     ("granitemoe", None, Named::Ignored),
     ("granitemoehybrid", None, Named::Ignored),
+    ("granitemoeshared", None, Named::Ignored),
     ("olmo", Some("GPTNeoXTokenizer"), Named::Counts),
     ("olmo2", None, Named::Ignored),
     ("olmo3", None, Named::Ignored),
@@ -116,6 +117,8 @@ const MODEL_TYPES: &[(&str, Option<&str>, Named)] = &[
     ("qwen3_next", Some("Qwen2Tokenizer"), Named::Counts),
     ("qwen3_5", Some("Qwen3_5Tokenizer"), Named::Ignored),
     ("qwen3_5_moe", Some("Qwen3_5Tokenizer"), Named::Ignored),
+    ("qwen3_5_moe_text", Some("Qwen3_5Tokenizer"), Named::Ignored),
+    ("qwen3_5_text", Some("Qwen3_5Tokenizer"), Named::Counts),
     ("starcoder2", Some("GPT2Tokenizer"), Named::Counts),
 ];
 

@@ -55,6 +55,7 @@ const UNUSED: (&str, &str) = ("granite_new", "head_dim");
 
 /// Cases that come back as models of another name: text parts of models with other parts, and what GGUF has no name for.
 const OTHER_NAMES: &[(&str, &str, &str)] = &[
+    ("llama", "LlamaForCausalLM", "llama"),
     ("mistral", "LlamaForCausalLM", "llama"),
     ("gemma3_vision", "Gemma3ForCausalLM", "gemma3_text"),
     ("gemma3_vision_new", "Gemma3ForCausalLM", "gemma3_text"),

@@ -16,6 +16,7 @@ use std::process::{Command, Output};
 use checkpoint::Checkpoint;
 use described::{compare, entry, sha256};
 use serde_json::{Value as Json, json};
+use weightmill::arch::ARCHITECTURES;
 
 /// Letters of a text from which on their number and digest stand for it.
 const LONG_TEXT: usize = 201;
@@ -43,6 +44,21 @@ fn convert(checkpoint: &Checkpoint, golden: &Json) -> (Output, PathBuf) {
         .args([checkpoint.path.as_os_str(), "-t".as_ref(), outtype.as_ref(), "-o".as_ref(), out.as_os_str()])
         .output();
     (done.unwrap(), out)
+}
+
+#[test]
+fn every_architecture_has_a_golden_file_and_is_in_the_readme() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let (_, table) = readme.split_once("### Verified families").unwrap();
+    let (table, _) = table.split_once("\n- F: ").unwrap();
+    let golden: Vec<Json> =
+        cases().into_iter().map(|(_, golden)| golden["config"]["architectures"][0].clone()).collect();
+    for architecture in ARCHITECTURES {
+        let names = architecture.config_names;
+        assert!(names.iter().any(|name| golden.contains(&json!(name))), "{names:?}: no golden file");
+        let missing = names.iter().find(|name| !table.contains(&format!("`{name}`")));
+        assert_eq!(missing, None, "not in the README's table of families");
+    }
 }
 
 #[test]

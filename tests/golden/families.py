@@ -72,7 +72,8 @@ def sentencepiece(tokens=("<unk>", "<s>", "</s>"), unknown=0, **settings):
 
     normal, is_unknown, control = 1, 2, 3
     pieces = [(text, 0, is_unknown if i == unknown else control) for i, text in enumerate(tokens)]
-    pieces += [(text, -i, normal) for i, text in enumerate(["\u2581", "e", "t", "a", "\u2581t", "ea", "\u2581te"])]
+    # the letters of the text with which .ci/oracle loads the models, and the end of a line, which llama.cpp wants
+    pieces += [(text, -i, normal) for i, text in enumerate(["\u2581", "e", "t", "a", "\u2581t", "ea", "\u2581te", *"Thcpil\n"])]
     model = b"".join(field(1, field(1, text.encode()) + b"\x15" + struct.pack("<f", score) + b"\x18" + varint(kind)) for text, score, kind in pieces)
     named = {name: tokens.index(settings[f"{name}_token"]) for name in ("bos", "eos")}
     trainer = {3: 2, 40: unknown, 41: named["bos"], 42: named["eos"]}

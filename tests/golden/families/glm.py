@@ -53,7 +53,8 @@ def mixture(c, norm, extra=True):
 
 BEFORE = ("input_layernorm", "post_attention_layernorm")
 AROUND = BEFORE + ("post_self_attn_layernorm", "post_mlp_layernorm")
-GLM = {**glm("GlmForCausalLM", "glm", attention_dropout=0.0), "attention_bias": True}
+# llama.cpp divides the columns among the heads
+GLM = {**glm("GlmForCausalLM", "glm", attention_dropout=0.0), "attention_bias": True, "head_dim": 8}
 GLM_4 = glm("Glm4ForCausalLM", "glm4")
 GLM_4_NEW = new_style({**GLM_4, "attention_bias": True})
 GLM_4_NEW["rope_parameters"]["partial_rotary_factor"] = GLM_4_NEW.pop("partial_rotary_factor")

@@ -4,8 +4,7 @@ from families import attention, base, case, ends, mlp, new_style, norms
 PLAIN = base("GraniteForCausalLM", "granite", attention_multiplier=0.0078125, embedding_multiplier=12, residual_multiplier=0.22, logits_scaling=8.0, rope_scaling=None,
              tie_word_embeddings=True, attention_bias=False, mlp_bias=False)
 # a size of heads is not looked at
-NEW = new_style({**PLAIN, "head_dim": 16, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False, "logits_scaling": 0.0})
-del NEW["residual_multiplier"]
+NEW = new_style({**PLAIN, "head_dim": 16, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False, "residual_multiplier": 0.0})
 MOE = {**PLAIN, "architectures": ["GraniteMoeForCausalLM"], "model_type": "granitemoe", "num_local_experts": 3, "num_experts_per_tok": 2}
 SHARED = new_style({**MOE, "architectures": ["GraniteMoeSharedForCausalLM"], "model_type": "granitemoeshared", "shared_intermediate_size": 24})
 

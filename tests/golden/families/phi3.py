@@ -1,7 +1,9 @@
 """Phi-3 with its short and its long context, Phi-4-mini."""
 from families import REMOVED, TOKENS, base, case, ends, norms, sentencepiece, tokenizer_config
 
-FILES, PIECES = sentencepiece(add_bos_token=False, add_eos_token=False, bos_token="<s>", eos_token="</s>", pad_token="</s>", tokenizer_class="LlamaTokenizer",
+# llama.cpp looks for the last of these tokens where the model is named phi3
+FILES, PIECES = sentencepiece(("<unk>", "<s>", "</s>", "<|endoftext|>"), add_bos_token=False, add_eos_token=False, bos_token="<s>", eos_token="</s>",
+                              pad_token="</s>", tokenizer_class="LlamaTokenizer",
                               added_tokens_decoder={"10": {"content": "<|end|>", "special": True, "lstrip": False, "rstrip": False, "normalized": False, "single_word": False}})
 
 
