@@ -43,6 +43,8 @@ pub enum InputError {
     PreOfGguf { path: PathBuf, pre: PreTokenizer },
     #[error("{}: --tensors-only is for checkpoints; tensors of a GGUF file keep their names anyway", path.display())]
     TensorsOfGguf { path: PathBuf },
+    #[error("{}: --arch-map is for checkpoints; a GGUF file says itself of what architecture it is", path.display())]
+    MapOfGguf { path: PathBuf },
     #[error("{}: {error}", path.display())]
     NotRestorable { path: PathBuf, error: RestoreError },
     #[error(transparent)]
@@ -98,6 +100,9 @@ impl Input {
             None => {
                 if let Some(pre) = choices.pre {
                     return Err(InputError::PreOfGguf { path: path.to_owned(), pre });
+                }
+                if choices.arch_map.is_some() {
+                    return Err(InputError::MapOfGguf { path: path.to_owned() });
                 }
                 if choices.tensors_only {
                     return Err(InputError::TensorsOfGguf { path: path.to_owned() });

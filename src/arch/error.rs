@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use weightmill_kernels::Dtype;
 
 use super::config::ConfigError;
+use super::map::ArchMapError;
 use crate::checkpoint::CheckpointError;
 use crate::scheme::SchemeError;
 use crate::tokenizer::TokenizerError;
@@ -28,24 +29,26 @@ pub enum IdentifyError {
     )]
     Missing { folder: PathBuf, files: Vec<&'static str> },
     #[error(
-        "{}: architecture {found:?} is not supported; supported are {}. --tensors-only takes every tensor under its own \
-         name, for what no language runtime reads",
+        "{}: architecture {found:?} is not supported; supported are {}. --arch-map FILE describes another one; \
+         --tensors-only takes every tensor under its own name, for what no language runtime reads",
         path.display(),
         supported.join(", ")
     )]
     UnknownArchitecture { path: PathBuf, found: String, supported: Vec<&'static str> },
     #[error(transparent)]
+    ArchMap(#[from] ArchMapError),
+    #[error(transparent)]
     Scheme(#[from] SchemeError),
     #[error("config.json declares {declared} {what}, but there are only {tensors} tensors")]
     TooMany { what: &'static str, declared: u32, tensors: usize },
-    #[error("tensor {}: an expert beyond the {experts} that config.json declares", name.escape_debug())]
-    ExtraExpert { name: String, experts: u32 },
-    #[error("no rule for {unnamed}: the architecture of config.json does not have them")]
-    Unnamed { unnamed: Listing },
-    #[error("missing {missing}, which config.json calls for")]
-    MissingTensors { missing: Listing },
-    #[error("tensor {} has the shape {found:?}, but by config.json it is {expected:?}", name.escape_debug())]
-    Shape { name: String, found: Vec<u64>, expected: Vec<u64> },
+    #[error("tensor {}: an expert beyond the {experts} that {by} declares", name.escape_debug())]
+    ExtraExpert { name: String, experts: u32, by: String },
+    #[error("no rule for {unnamed}: the architecture of {by} does not have them")]
+    Unnamed { unnamed: Listing, by: String },
+    #[error("missing {missing}, which {by} calls for")]
+    MissingTensors { missing: Listing, by: String },
+    #[error("tensor {} has the shape {found:?}, but by {by} it is {expected:?}", name.escape_debug())]
+    Shape { name: String, found: Vec<u64>, expected: Vec<u64>, by: String },
     #[error("tensor {} is of type {dtype}, where F32, F16, BF16 or F64 is expected", name.escape_debug())]
     Dtype { name: String, dtype: Dtype },
     #[error(

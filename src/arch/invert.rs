@@ -295,7 +295,7 @@ mod tests {
     /// Applies the rules to checkpoint tensors, inverts the result, and follows every element there and back.
     fn round_trip(rules: &[Rule], layers: u32, stored: &[(&str, &[u64])]) {
         let checkpoint = weights(stored.iter().copied());
-        let made = tensors::map(&checkpoint, &[], rules, layers).unwrap().tensors;
+        let made = tensors::map(&checkpoint, &[], rules, layers, "config.json").unwrap().tensors;
         let gguf = weights(made.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())));
         let back = invert(&gguf, rules, layers, &[]).unwrap();
         assert_eq!(back.len(), stored.len());

@@ -20,6 +20,7 @@ mod hyper;
 mod invert;
 mod llama;
 mod llama4;
+mod map;
 mod mistral3;
 mod mixtral;
 mod multimodal;
@@ -52,6 +53,7 @@ use rule::Rule;
 pub use config::ConfigError;
 pub use error::{IdentifyError, Listing};
 pub use invert::InvertError;
+pub use map::{ArchMap, ArchMapError};
 pub use restore::{RestoreError, Restored, restore, to_json};
 
 /// Version of the block formats that `general.quantization_version` states, GGML_QNT_VERSION in ggml.h.
@@ -128,6 +130,8 @@ struct Description {
     embeds: bool,
     /// What is written after the common hyper-parameters; keys less the prefix, but for `tokenizer.` ones.
     hyper_parameters: Vec<(&'static str, Value)>,
+    /// The same, from an architecture map.
+    declared: Vec<(String, Value)>,
 }
 
 /// What a user decides about a checkpoint that its files leave open.
@@ -137,6 +141,8 @@ pub struct Choices {
     pub pre: Option<PreTokenizer>,
     /// Every tensor is taken under its own name, whatever model it belongs to (`--tensors-only`).
     pub tensors_only: bool,
+    /// Describes the architecture, in place of the table (`--arch-map`).
+    pub arch_map: Option<ArchMap>,
     /// Nothing but checkpoint folders is to be written, for which neither architecture nor tokenizer must be known.
     pub folders_only: bool,
 }
@@ -160,12 +166,24 @@ pub fn identify(
     let Some(mut config) = config else { return Err(missing(checkpoint)) };
     let as_stored = config.to_json();
     config.lift_text();
-    let architecture = find(&config)?;
+    let architecture = if choices.arch_map.is_none() { Some(find(&config)?) } else { None };
     let (weights, scheme_notes) = read_weights(checkpoint, source, &as_stored)?;
     config.count_predicting_layers(weights.list().iter().map(|weight| weight.name.as_str()));
-    (architecture.complete)(&mut config)?;
-    let mut description = (architecture.describe)(&config)?;
-    if config.get("text_config").is_some() {
+    let mut by = "config.json".to_owned();
+    let (prefix, vocabulary, mut description) = match (architecture, &choices.arch_map) {
+        (Some(row), _) => {
+            (row.complete)(&mut config)?;
+            (row.name.to_owned(), Some(row.vocabulary), (row.describe)(&config)?)
+        }
+        (None, Some(map)) => {
+            by = map.name();
+            let map::Mapped { architecture, vocabulary, description } = map.describe(&mut config, &weights)?;
+            (architecture, vocabulary, description)
+        }
+        (None, None) => return Err(missing(checkpoint)),
+    };
+    let prefix = prefix.as_str();
+    if architecture.is_some() && config.get("text_config").is_some() {
         description.renames.extend(multimodal::renames());
         description.rules.extend(multimodal::left_out());
     }
@@ -175,7 +193,7 @@ pub fn identify(
         return Err(config.error("vocab_size", problem).into());
     }
 
-    let mapped = tensors::map(&weights, &description.renames, &description.rules, description.layers)?;
+    let mapped = tensors::map(&weights, &description.renames, &description.rules, description.layers, &by)?;
     let mut notes = scheme_notes;
     notes.extend(mapped.notes);
     let computed = description.computed.into_iter().map(|(name, values)| ModelTensor {
@@ -190,7 +208,6 @@ pub fn identify(
     let file_type = file_type(tensors.first().map_or(mapped.dtype, |tensor| tensor.dtype));
     tensors.extend(computed.chain(others));
 
-    let prefix = architecture.name;
     let mut metadata = Metadata::new();
     metadata.replace("general.architecture", prefix);
     append(&mut metadata, prefix, description.leading);
@@ -205,6 +222,7 @@ pub fn identify(
     }
     metadata.replace("general.file_type", file_type);
     append(&mut metadata, prefix, description.hyper_parameters);
+    append(&mut metadata, prefix, description.declared);
     if description.embeds {
         notes.extend(pooling::note_on_rerankers(checkpoint));
         let pooling = pooling::pooling_type(checkpoint)?;
@@ -212,20 +230,27 @@ pub fn identify(
     }
     metadata.replace("general.quantization_version", QUANTIZATION_VERSION);
     let rows = description.vocabulary_rows;
-    let written = tokenizer::write_metadata(
-        architecture.vocabulary,
-        checkpoint,
-        &as_stored,
-        rows,
-        choices.pre,
-        &mut metadata,
-        &mut notes,
-    );
+    let written = match vocabulary {
+        None => {
+            metadata.replace("tokenizer.ggml.model", "none");
+            Ok(())
+        }
+        Some(vocabulary) => {
+            let pre = choices.pre;
+            tokenizer::write_metadata(vocabulary, checkpoint, &as_stored, rows, pre, &mut metadata, &mut notes)
+        }
+    };
     match written {
         Err(error) if choices.folders_only => notes.push(format!("the tokenizer is taken over as it is: {error}")),
         written => written?,
     }
-    let architecture = architecture.name.to_owned();
+    if choices.arch_map.is_some() {
+        notes.push(format!(
+            "{by} describes the architecture; shapes that it does not state are taken as they are stored, and whether a \
+             runtime runs the model as {prefix:?}, nothing here can tell"
+        ));
+    }
+    let architecture = prefix.to_owned();
     Ok((weights, Model { architecture, own_names: false, metadata, tensors, notes }))
 }
 
@@ -241,8 +266,9 @@ fn read_weights(
 }
 
 /// Appends entries of an architecture; those of the tokenizer have no prefix.
-fn append(metadata: &mut Metadata, prefix: &str, entries: Vec<(&'static str, Value)>) {
+fn append(metadata: &mut Metadata, prefix: &str, entries: Vec<(impl AsRef<str>, Value)>) {
     for (key, value) in entries {
+        let key = key.as_ref();
         match key.starts_with("tokenizer.") {
             true => metadata.replace(key, value),
             false => metadata.replace(format!("{prefix}.{key}"), value),

@@ -1,5 +1,6 @@
 //! Rules: which tensors of a checkpoint become which of GGUF. An architecture is mainly a list of them.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::model::Map;
@@ -22,7 +23,7 @@ pub struct Rule {
     /// Stored codes keep a type of GGUF that holds them exactly, where there is one.
     pub(super) keeps_codes: bool,
     /// What to say of all tensors whose name begins like the taken one: they are left out.
-    pub(super) ignored: Option<&'static str>,
+    pub(super) ignored: Option<Cow<'static, str>>,
 }
 
 /// A tensor of a checkpoint that a rule takes.
@@ -35,7 +36,7 @@ pub(super) struct Taken {
 /// A tensor of GGUF that a rule makes.
 #[derive(Clone, Debug)]
 pub struct Part {
-    pub(super) to: &'static str,
+    pub(super) to: Cow<'static, str>,
     pub(super) shape: Vec<u64>,
     /// Which of the taken tensors, which of its elements, and what is done with each; one after the other.
     pub(super) pieces: Vec<(usize, View, Map)>,
@@ -43,13 +44,17 @@ pub struct Part {
 
 impl Part {
     /// The tensor `to` with this shape, made of one view of the (first) taken tensor.
-    pub fn new(to: &'static str, shape: &[u64], view: View) -> Self {
+    pub fn new(to: impl Into<Cow<'static, str>>, shape: &[u64], view: View) -> Self {
         Self::of_views(to, shape, vec![view])
     }
 
     /// The same made of several views, one below the other.
-    pub fn of_views(to: &'static str, shape: &[u64], views: Vec<View>) -> Self {
-        Self { to, shape: shape.to_vec(), pieces: views.into_iter().map(|view| (0, view, Map::Same)).collect() }
+    pub fn of_views(to: impl Into<Cow<'static, str>>, shape: &[u64], views: Vec<View>) -> Self {
+        Self {
+            to: to.into(),
+            shape: shape.to_vec(),
+            pieces: views.into_iter().map(|view| (0, view, Map::Same)).collect(),
+        }
     }
 }
 
@@ -77,7 +82,7 @@ impl Rule {
             .collect();
         let pieces = takes.iter().enumerate().map(|(input, taken)| (input, View::whole(&taken.shape), Map::Same));
         let rows = from.iter().map(|(_, rows)| u64::from(*rows)).sum();
-        let part = Part { to, shape: vec![rows, columns], pieces: pieces.collect() };
+        let part = Part { to: to.into(), shape: vec![rows, columns], pieces: pieces.collect() };
         Self::of(takes, vec![part])
     }
 
@@ -93,7 +98,7 @@ impl Rule {
             .zip(&shapes)
             .map(|((from, _, _), shape)| Taken { name: (*from).to_owned(), shape: shape.clone() });
         let makes = stacks.iter().zip(&shapes).enumerate().map(|(input, ((_, to, _), shape))| Part {
-            to,
+            to: (*to).into(),
             shape: shape.clone(),
             pieces: vec![(input, View::whole(shape), Map::Same)],
         });
@@ -101,12 +106,12 @@ impl Rule {
     }
 
     /// All tensors whose name begins with `prefix` are left out; `note` says what they are.
-    pub fn ignore(prefix: impl Into<String>, note: &'static str) -> Self {
+    pub fn ignore(prefix: impl Into<String>, note: impl Into<Cow<'static, str>>) -> Self {
         let taken = Taken { name: prefix.into(), shape: Vec::new() };
-        Self { ignored: Some(note), required: false, ..Self::of(vec![taken], Vec::new()) }
+        Self { ignored: Some(note.into()), required: false, ..Self::of(vec![taken], Vec::new()) }
     }
 
-    fn of(takes: Vec<Taken>, makes: Vec<Part>) -> Self {
+    pub(super) fn of(takes: Vec<Taken>, makes: Vec<Part>) -> Self {
         Self {
             takes,
             makes,

@@ -24,7 +24,8 @@ pub struct Mapped {
     pub notes: Vec<String>,
 }
 
-/// Applies `rules` to all weights, after `renames` of the beginnings of their names.
+/// Applies `rules` to all weights, after `renames` of the beginnings of their names; `by` is the file that the rules
+/// follow from, for messages.
 ///
 /// The order is that of the files by name, and of the names by bytes inside each, as the reference reads them.
 ///
@@ -35,6 +36,7 @@ pub fn map(
     renames: &[(String, String)],
     rules: &[Rule],
     layers: u32,
+    by: &str,
 ) -> Result<Mapped, IdentifyError> {
     let list = weights.list();
     // hostile configurations declare billions
@@ -58,37 +60,37 @@ pub fn map(
             continue;
         }
         let ignoring = |rule: &&Rule| rule.ignored.is_some() && name.starts_with(&rule.takes[0].name);
-        if let Some(note) = rules.iter().find(ignoring).and_then(|rule| rule.ignored) {
+        if let Some(note) = rules.iter().find(ignoring).and_then(|rule| rule.ignored.as_deref()) {
             *ignored.entry(note).or_default() += 1;
             continue;
         }
-        let place = Place::of(&name);
-        let Some((rule, input)) = rows.find(&place) else {
+        let found = |place: Place| rows.find(&place).map(|(rule, input)| (place, rule, input));
+        let Some((place, rule, input)) = Place::all(&name).into_iter().find_map(found) else {
             unnamed.push(&weight.name);
             continue;
         };
         let expected = &rules[rule].takes[input].shape;
         if weight.shape != *expected {
             let (name, found, expected) = (weight.name.clone(), weight.shape.clone(), expected.clone());
-            return Err(IdentifyError::Shape { name, found, expected });
+            return Err(IdentifyError::Shape { name, found, expected, by: by.to_owned() });
         }
         if weight.encoded().is_none() && !is_floating(weight.dtype) {
             return Err(IdentifyError::Dtype { name: weight.name.clone(), dtype: weight.dtype });
         }
         let experts = rules[rule].copies();
         if place.expert >= u64::from(experts) {
-            return Err(IdentifyError::ExtraExpert { name: weight.name.clone(), experts });
+            return Err(IdentifyError::ExtraExpert { name: weight.name.clone(), experts, by: by.to_owned() });
         }
         if let Some(found) = rows.arrive(rule, input, &place, index) {
             tensors.extend(make(&rules[rule], place.layer, &found, list, dtype));
         }
     }
     if !unnamed.is_empty() {
-        return Err(IdentifyError::Unnamed { unnamed });
+        return Err(IdentifyError::Unnamed { unnamed, by: by.to_owned() });
     }
     let missing = rows.missing();
     if !missing.is_empty() {
-        return Err(IdentifyError::MissingTensors { missing });
+        return Err(IdentifyError::MissingTensors { missing, by: by.to_owned() });
     }
     let mut notes = Vec::new();
     if computed > 0 {
@@ -112,7 +114,7 @@ fn reading_order(weights: &Weights) -> Vec<usize> {
     order
 }
 
-fn renamed(name: &str, renames: &[(String, String)]) -> String {
+pub(super) fn renamed(name: &str, renames: &[(String, String)]) -> String {
     let found = renames.iter().find_map(|(from, to)| Some((to, name.strip_prefix(from)?)));
     found.map_or_else(|| name.to_owned(), |(to, rest)| format!("{to}{rest}"))
 }
@@ -165,31 +167,39 @@ fn intermediate(list: &[Weight], order: &[usize]) -> Dtype {
     }
 }
 
-/// A tensor's name taken apart: with `{}` and `{e}` for its numbers, and these.
-struct Place {
-    pattern: String,
-    layer: u64,
-    expert: u64,
+/// Most numbers of a name that may be that of a layer or an expert.
+const MAX_NUMBERS: usize = 4;
+
+/// A tensor's name taken apart: with `{}` and `{e}` for numbers in it, and these.
+pub(super) struct Place {
+    pub pattern: String,
+    pub layer: u64,
+    pub expert: u64,
     numbers: usize,
 }
 
 impl Place {
-    fn of(name: &str) -> Self {
-        let mut numbers = Vec::new();
-        let parts = name.split('.').map(|part| {
-            // `007` is not how a layer is written
-            let number = part.parse().ok().filter(|number: &u64| number.to_string() == part);
-            match (number, numbers.len()) {
-                (Some(number), 0 | 1) => {
-                    numbers.push(number);
-                    if numbers.len() == 1 { "{}" } else { "{e}" }
-                }
-                _ => part,
+    /// The ways in which numbers of a name can be those of a layer and an expert, the most usual first: the first two.
+    pub fn all(name: &str) -> Vec<Self> {
+        let parts: Vec<&str> = name.split('.').collect();
+        // `007` is not how a layer is written
+        let number = |part: &str| part.parse().ok().filter(|number: &u64| number.to_string() == part);
+        let numbers = parts.iter().enumerate().filter_map(|(index, part)| Some((index, number(part)?)));
+        let numbers: Vec<(usize, u64)> = numbers.take(MAX_NUMBERS).collect();
+        let pairs = numbers
+            .iter()
+            .enumerate()
+            .flat_map(|(first, layer)| numbers[first + 1..].iter().map(move |expert| vec![*layer, *expert]));
+        let chosen = pairs.chain(numbers.iter().map(|layer| vec![*layer])).chain([Vec::new()]);
+        let place = |chosen: Vec<(usize, u64)>| {
+            let mut parts = parts.clone();
+            for ((index, _), mark) in chosen.iter().zip(["{}", "{e}"]) {
+                parts[*index] = mark;
             }
-        });
-        let pattern = parts.collect::<Vec<_>>().join(".");
-        let number = |index: usize| numbers.get(index).copied().unwrap_or(0);
-        Self { pattern, layer: number(0), expert: number(1), numbers: numbers.len() }
+            let number = |index: usize| chosen.get(index).map_or(0, |(_, number)| *number);
+            Self { pattern: parts.join("."), layer: number(0), expert: number(1), numbers: chosen.len() }
+        };
+        chosen.map(place).collect()
     }
 }
 

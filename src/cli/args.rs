@@ -20,6 +20,7 @@ Examples:
   quantize model-BF16.gguf -t Q4_K_M --imatrix m.gguf    with an importance matrix
   quantize model-BF16.gguf -t Q5_K_M --dry-run           what would be written
   quantize flux1-dev.safetensors --q8                    no language model: its 2-D weights, under their own names
+  quantize new-model/ --q4k --arch-map map.toml          an architecture that a file describes
   quantize inspect model-Q4_K_M.gguf                     what is in a file
 
 A file or folder that is named like a command is reached as ./inspect.
@@ -92,6 +93,10 @@ pub(super) struct QuantizeArgs {
     /// Take every tensor of a checkpoint under its own name, as is done with what is no language model
     #[arg(long, conflicts_with = "pre", help_heading = "Input")]
     pub tensors_only: bool,
+
+    /// Description of an architecture that this program does not have: a TOML file, see the README
+    #[arg(long, value_name = "FILE", conflicts_with = "tensors_only", help_heading = "Input")]
+    pub arch_map: Option<PathBuf>,
 
     #[command(flatten)]
     pub types: Types,

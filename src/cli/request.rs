@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use weightmill::arch::Choices;
+use weightmill::arch::{ArchMap, Choices};
 use weightmill::options::{self, Fallback, ImportanceFilter, Output, Request, Split, TypeOptions};
 use weightmill::target::Target;
 
@@ -34,8 +34,9 @@ pub(super) fn choices(args: &QuantizeArgs) -> Result<Choices> {
         let text = "--pre has no effect: a checkpoint folder is written with the tokenizer of its input".to_owned();
         return Err(UsageError(text).into());
     }
+    let arch_map = args.arch_map.as_deref().map(ArchMap::open).transpose()?;
     let folders_only = targets(args)?.iter().all(|target| target.recipe().is_none());
-    Ok(Choices { pre: args.pre, tensors_only: args.tensors_only, folders_only })
+    Ok(Choices { pre: args.pre, tensors_only: args.tensors_only, arch_map, folders_only })
 }
 
 /// What the options ask for, with one output for every path.

@@ -92,6 +92,18 @@ pub enum Vocabulary {
 }
 
 impl Vocabulary {
+    /// Its name in architecture maps, as in `byte_level`.
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for c in format!("{self:?}").chars() {
+            if c.is_ascii_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.push(c.to_ascii_lowercase());
+        }
+        name
+    }
+
     /// All of them.
     pub const ALL: [Self; 12] = [
         Self::Llama,

@@ -1,5 +1,6 @@
 //! The real binary, run as a user runs it: every test has its own folder.
 
+mod arch_map;
 mod arguments;
 mod checkpoints;
 mod defects;

@@ -3,6 +3,7 @@
 //! `golden/families/NAME.json` holds a checkpoint's config, the names of its tensors and what the converter wrote;
 //! `golden/families.py` made them. The weights are computed on both sides.
 
+mod arch_map;
 mod back;
 mod checkpoint;
 mod defects;
@@ -38,10 +39,16 @@ fn golden(name: &str) -> Json {
 
 /// Runs the program on the checkpoint of a golden file; what it said, and where the output is if there is one.
 fn convert(checkpoint: &Checkpoint, golden: &Json) -> (Output, PathBuf) {
+    convert_with(checkpoint, golden, &[])
+}
+
+/// The same with further arguments.
+fn convert_with(checkpoint: &Checkpoint, golden: &Json, arguments: &[&str]) -> (Output, PathBuf) {
     let out = checkpoint.path.join("out.gguf");
     let outtype = golden["outtype"].as_str().unwrap();
     let done = Command::new(env!("CARGO_BIN_EXE_quantize"))
         .args([checkpoint.path.as_os_str(), "-t".as_ref(), outtype.as_ref(), "-o".as_ref(), out.as_os_str()])
+        .args(arguments)
         .output();
     (done.unwrap(), out)
 }
@@ -77,8 +84,13 @@ fn families_equal_the_reference() {
 
 /// Converts the checkpoint of a golden file and compares.
 fn differences(name: &str, golden: &Json) -> Vec<String> {
+    differences_with(name, golden, &[])
+}
+
+/// The same with further arguments.
+fn differences_with(name: &str, golden: &Json, arguments: &[&str]) -> Vec<String> {
     let checkpoint = Checkpoint::make(name, golden);
-    let (done, out) = convert(&checkpoint, golden);
+    let (done, out) = convert_with(&checkpoint, golden, arguments);
     if !done.status.success() {
         return vec![String::from_utf8_lossy(&done.stderr).into_owned()];
     }

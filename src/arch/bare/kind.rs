@@ -39,6 +39,9 @@ pub(in crate::arch) fn reason(
     if choices.tensors_only {
         return Ok(Some("--tensors-only".to_owned()));
     }
+    if choices.arch_map.is_some() {
+        return Ok(None);
+    }
     if let Some(config) = config.filter(|config| config.architecture().is_some() || config.get("model_type").is_some())
     {
         let name = config.architecture().unwrap_or("none");
