@@ -26,7 +26,7 @@ sys.path.insert(0, str(ORACLE))
 
 TYPES = "F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q2_K_S Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K".split()
 # Families whose tokenizer comes back whole too.
-RESTORED = "llama2 codellama llama31 llama32_tied mistral mistral_nemo mixtral qwen25 qwen3 qwen3_moe starcoder2 gpt_bigcode deepseek_v3".split()
+RESTORED = "llama2 codellama llama31 llama32_tied mistral mistral_nemo mixtral qwen25 qwen3 qwen3_moe starcoder2 gpt_bigcode deepseek_v3 llama4".split()
 # Of these the stored weights are codes, which are decoded.
 DECODED = ("deepseek_v3",)
 # Layers of models that llama.cpp tells by their number: the tiny checkpoints of tests/golden/families have two.
@@ -229,7 +229,8 @@ def weights(folder):
         for name, row in json.loads(data[8:start]).items():
             if name != "__metadata__":
                 begin, end = row["data_offsets"]
-                tensors[name] = (row["dtype"], tuple(row["shape"]), hashlib.sha256(data[start + begin:start + end]).hexdigest())
+                # of models that also see, the part that writes comes back
+                tensors[name.removeprefix("language_model.")] = (row["dtype"], tuple(row["shape"]), hashlib.sha256(data[start + begin:start + end]).hexdigest())
     return tensors
 
 

@@ -39,6 +39,9 @@ pub struct ModelTensor {
 pub enum TensorData {
     /// Rows of stored weights, one piece after the other. All pieces have rows of the same length.
     Pieces(Vec<Piece>),
+    /// The same rows of several weights beside each other, in turns: of every row so many columns of the first piece, as
+    /// many of the second and so on, then again of the first. All pieces have the tensor's rows, and as many columns.
+    Woven(Vec<Piece>, u64),
     /// Values that no source tensor holds, such as `rope_freqs`.
     Computed(Vec<f32>),
 }
@@ -92,7 +95,7 @@ impl TensorData {
     /// The pieces; none of computed values.
     pub fn pieces(&self) -> &[Piece] {
         match self {
-            TensorData::Pieces(pieces) => pieces,
+            TensorData::Pieces(pieces) | TensorData::Woven(pieces, _) => pieces,
             TensorData::Computed(_) => &[],
         }
     }

@@ -134,7 +134,21 @@ fn expected(memory: &Memory, tensor: &ModelTensor) -> Vec<f32> {
             }));
         }
     }
-    all
+    match tensor.data {
+        TensorData::Woven(ref pieces, run) => woven(&all, pieces.len(), tensor.shape[1] as usize, run as usize),
+        _ => all,
+    }
+}
+
+/// Matrices one after the other, whose rows together make up those of `columns` elements, `run` of each in turn.
+fn woven(all: &[f32], pieces: usize, columns: usize, run: usize) -> Vec<f32> {
+    let (size, strip) = (all.len() / pieces, columns / pieces);
+    let element = |index: usize| {
+        let (row, column) = (index / columns, index % columns);
+        let (turn, within) = (column / run, column % run);
+        all[turn % pieces * size + row * strip + turn / pieces * run + within]
+    };
+    (0..all.len()).map(element).collect()
 }
 
 #[test]
@@ -175,6 +189,28 @@ fn every_kind_of_view_is_gathered_as_defined() {
                 vec![(weight, View::slice(5, 3, COLUMNS), Map::Same), (0, whole(), Map::PlusOne)],
             ),
         ];
+        let beside = |name: &str, run: u64, views: [View; 3]| ModelTensor {
+            data: TensorData::Woven(
+                views.map(|view| Piece { weight, view, map: Map::Same }).into_iter().collect::<Vec<Piece>>(),
+                run,
+            ),
+            ..tensor(name, &[COLUMNS, 3 * 32], Vec::new())
+        };
+        // columns of the weight as rows, and rows of it
+        let columns_from = |first: u64| View { base: first * COLUMNS, ..View::transposed(32, COLUMNS) };
+        let tensors = [
+            tensors,
+            vec![
+                beside("side_by_side", 32, [0, 32, 64].map(columns_from)),
+                beside("one_by_one", 1, [64, 0, 32].map(columns_from)),
+                beside("by_eights", 8, [7, 8, 40].map(columns_from)),
+                ModelTensor {
+                    shape: vec![ROWS, 3 * 64],
+                    ..beside("rows", 64, [narrow.clone(), narrow.clone(), narrow.clone()])
+                },
+            ],
+        ]
+        .concat();
         for max_memory in [2 << 20, 1 << 30] {
             let memory = Memory::new(&types);
             let wanted: Vec<Vec<f32>> = tensors.iter().map(|tensor| expected(&memory, tensor)).collect();

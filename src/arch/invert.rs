@@ -107,34 +107,103 @@ fn taken(
 ) -> Result<ModelTensor, InvertError> {
     let taken = &rule.takes[input];
     let name = taken.name.replacen("{}", &layer.to_string(), 1).replacen("{e}", &expert.to_string(), 1);
-    let irreversible = || InvertError::Irreversible { name: name.clone() };
-    let mut runs: Vec<Run> = Vec::new();
+    let mut made_of = Vec::new();
     for (part, &weight) in rule.makes.iter().zip(made) {
         let elements: u64 = part.shape.iter().product();
         let mut base = u64::from(expert) * elements;
         for (from, view, map) in &part.pieces {
             if *from == input {
-                let map = inverse(*map);
-                add_runs(&taken.shape, view, base, weight, map, &mut runs).ok_or_else(irreversible)?;
+                made_of.push(Made { view, base, weight, map: inverse(*map) });
             }
             base += view.len();
         }
     }
+    let data = rows_apart(&taken.shape, &made_of).or_else(|| woven(&taken.shape, &made_of));
+    let data = data.ok_or_else(|| InvertError::Irreversible { name: name.clone() })?;
+    Ok(ModelTensor { name, shape: taken.shape.clone(), dtype: list[made[0]].dtype, data })
+}
+
+/// What became of some elements of a taken tensor.
+struct Made<'a> {
+    /// Which elements they are.
+    view: &'a View,
+    /// Where they begin in the weight made.
+    base: u64,
+    weight: usize,
+    /// What leads back.
+    map: Map,
+}
+
+/// A tensor whose rows each come from one weight.
+fn rows_apart(shape: &[u64], made: &[Made<'_>]) -> Option<TensorData> {
+    let mut runs: Vec<Run> = Vec::new();
+    for made in made {
+        add_runs(shape, made, &mut runs)?;
+    }
     runs.sort_by_key(|run| run.first);
-    let (rows, _) = rows_and_columns(&taken.shape);
+    let (rows, _) = rows_and_columns(shape);
     let mut next = 0;
     for run in &runs {
         if run.first != next {
-            return Err(irreversible());
+            return None;
         }
         next += run.piece.view.row_count();
     }
-    if next != rows {
-        return Err(irreversible());
+    (next == rows).then(|| TensorData::Pieces(runs.into_iter().map(|run| run.piece).collect()))
+}
+
+/// A tensor whose rows come from several weights, each in turn.
+fn woven(shape: &[u64], made: &[Made<'_>]) -> Option<TensorData> {
+    let (rows, width) = rows_and_columns(shape);
+    let count = made.len() as u64;
+    if count < 2 || !width.is_multiple_of(count) {
+        return None;
     }
-    let dtype = list[made[0]].dtype;
-    let pieces = runs.into_iter().map(|run| run.piece).collect();
-    Ok(ModelTensor { name, shape: taken.shape.clone(), dtype, data: TensorData::Pieces(pieces) })
+    let strip = width / count;
+    let mut pieces: Vec<Option<Piece>> = made.iter().map(|_| None).collect();
+    let mut run = None;
+    for made in made {
+        let mut axes = both_axes(made.view)?;
+        let columns = axes.pop()?;
+        // side by side, or one column at a time
+        let of_piece = match columns.taken {
+            1 => strip,
+            taken if taken == count => 1,
+            _ => return None,
+        };
+        let tiles = axes
+            .iter()
+            .rev()
+            .try_fold(width, |stride, axis| if axis.taken == stride { stride.checked_mul(axis.length) } else { None });
+        if columns.length != strip || *run.get_or_insert(of_piece) != of_piece || tiles != rows.checked_mul(width) {
+            return None;
+        }
+        let rows = axes.iter().map(|axis| Axis::new(axis.length, axis.made)).collect();
+        let view = View { base: made.base, rows, columns: Axis::new(strip, columns.made) };
+        let slot = pieces.get_mut(usize::try_from(made.view.base / of_piece).ok()?)?;
+        *slot = Some(Piece { weight: made.weight, view, map: made.map });
+    }
+    Some(TensorData::Woven(pieces.into_iter().collect::<Option<Vec<Piece>>>()?, run?))
+}
+
+/// An axis of a view, with its strides in the tensor taken and in the one made.
+struct Both {
+    length: u64,
+    taken: u64,
+    made: u64,
+}
+
+/// The axes along which there is more than one element, by their strides in the tensor taken, the largest first.
+fn both_axes(view: &View) -> Option<Vec<Both>> {
+    let mut axes = vec![Both { length: view.columns.length, taken: view.columns.stride, made: 1 }];
+    let mut made = view.columns.length;
+    for axis in view.rows.iter().rev() {
+        axes.push(Both { length: axis.length, taken: axis.stride, made });
+        made = made.checked_mul(axis.length)?;
+    }
+    axes.retain(|axis| axis.length > 1);
+    axes.sort_by_key(|axis| std::cmp::Reverse(axis.taken));
+    Some(axes)
 }
 
 /// Consecutive rows of a taken tensor, and where they are now.
@@ -153,28 +222,11 @@ fn rows_and_columns(shape: &[u64]) -> (u64, u64) {
     }
 }
 
-/// The rows of the tensor taken that went into a piece of `weight` which begins at element `base` of it.
-fn add_runs(shape: &[u64], view: &View, base: u64, weight: usize, map: Map, runs: &mut Vec<Run>) -> Option<()> {
+/// The rows of the tensor taken that went into one piece.
+fn add_runs(shape: &[u64], made: &Made<'_>, runs: &mut Vec<Run>) -> Option<()> {
+    let &Made { view, base, weight, map } = made;
     let (_, width) = rows_and_columns(shape);
-    // Every axis with its stride in the tensor taken and in the one made.
-    struct Both {
-        length: u64,
-        taken: u64,
-        made: u64,
-    }
-    let mut axes = Vec::new();
-    let mut made = view.columns.length;
-    axes.push(Both { length: view.columns.length, taken: view.columns.stride, made: 1 });
-    for axis in view.rows.iter().rev() {
-        axes.push(Both { length: axis.length, taken: axis.stride, made });
-        made = made.checked_mul(axis.length)?;
-    }
-    if shape.len() < 2 && axes.len() == 2 && axes[1].length == 1 {
-        // A vector that is one row of the view.
-        axes.truncate(1);
-    }
-    axes.retain(|axis| axis.length > 1);
-    axes.sort_by_key(|axis| std::cmp::Reverse(axis.taken));
+    let mut axes = both_axes(view)?;
     let columns = match axes.last() {
         Some(axis) if width > 1 && axis.taken == 1 && axis.length == width => {
             let columns = Axis::new(width, axis.made);

@@ -21,6 +21,8 @@ pub(super) struct Buffers {
     pub weights: usize,
     /// Weights decoded on the way to being transposed.
     pub tile: usize,
+    /// Weights decoded on the way to standing between others.
+    pub strip: usize,
     /// Encoded bytes.
     pub bytes: usize,
 }
@@ -28,7 +30,7 @@ pub(super) struct Buffers {
 impl Buffers {
     /// Bytes of memory.
     pub fn size(self) -> u64 {
-        (self.weights + self.tile) as u64 * size_of::<f32>() as u64 + self.bytes as u64
+        (self.weights + self.tile + self.strip) as u64 * size_of::<f32>() as u64 + self.bytes as u64
     }
 }
 
@@ -50,7 +52,8 @@ pub(super) fn divide(works: &mut [Work<'_>], threads: usize, limit: u64) -> Resu
         }
         let tile = |rows: usize| if work.is_transposed() { TILE_ROWS * (rows + 2 * MAX_BLOCK) } else { 0 };
         let fixed = (tile(0) * size_of::<f32>()) as u64;
-        let row = (work.columns as u64).saturating_mul(BYTES_PER_WEIGHT) + (tile(1) * size_of::<f32>()) as u64 - fixed;
+        let beside = (tile(1) - tile(0) + work.strip()) * size_of::<f32>();
+        let row = (work.columns as u64).saturating_mul(BYTES_PER_WEIGHT) + beside as u64;
         let fitting = usize::try_from(share.saturating_sub(fixed) / row.max(1)).unwrap_or(usize::MAX);
         if fitting == 0 && too_long.is_none_or(|worst| worst.columns < work.columns) {
             too_long = Some(work);
@@ -61,6 +64,7 @@ pub(super) fn divide(works: &mut [Work<'_>], threads: usize, limit: u64) -> Resu
         let row_bytes = converted().flat_map(|encoding| [encoding.to, encoding.via]).map(|dtype| work.row_bytes(dtype));
         buffers.weights = buffers.weights.max(work.columns * rows);
         buffers.tile = buffers.tile.max(tile(rows));
+        buffers.strip = buffers.strip.max(work.strip() * rows);
         buffers.bytes = buffers.bytes.max(row_bytes.max().unwrap_or(0) * rows);
         work.chunk_rows = rows;
     }

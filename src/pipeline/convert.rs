@@ -9,7 +9,7 @@ use super::gather::gather;
 use super::outputs::Writer;
 use super::work::{Encoding, Work};
 use super::{Error, Site};
-use crate::model::{Map, TensorData};
+use crate::model::{Map, Piece, TensorData};
 use crate::view::Axis;
 use crate::weights::Weights;
 
@@ -21,6 +21,7 @@ pub(super) struct Converter<'a> {
     writer: Option<&'a Writer<'a>>,
     weights: Vec<f32>,
     tile: Vec<f32>,
+    strip: Vec<f32>,
     bytes: Vec<u8>,
 }
 
@@ -37,6 +38,7 @@ impl<'a> Converter<'a> {
             writer: None,
             weights: vec![0.0; buffers.weights],
             tile: vec![0.0; buffers.tile],
+            strip: vec![0.0; buffers.strip],
             bytes: vec![0; buffers.bytes],
         }
     }
@@ -70,7 +72,17 @@ impl<'a> Converter<'a> {
         if let TensorData::Computed(values) = &work.tensor.data {
             weights.copy_from_slice(&values[rows.start * columns..rows.end * columns]);
         }
-        if let Some((piece, start)) = work.piece_at(rows.start) {
+        if let Some((pieces, run)) = work.woven() {
+            let strip = &mut self.strip[..rows.len() * work.strip()];
+            let within = rows.start as u64..rows.end as u64;
+            for (number, piece) in pieces.iter().enumerate() {
+                let weight = &self.source.list()[piece.weight];
+                gather(self.source, weight, &piece.view, self.level, within.clone(), strip, &mut self.tile);
+                piece.map.apply(strip);
+                let turns = weights.chunks_exact_mut(run).skip(number).step_by(pieces.len());
+                turns.zip(strip.chunks_exact(run)).for_each(|(turn, columns)| turn.copy_from_slice(columns));
+            }
+        } else if let Some((piece, start)) = work.piece_at(rows.start) {
             let weight = &self.source.list()[piece.weight];
             let view_rows = work.view_rows(piece);
             let within = (rows.start - start) as u64 * view_rows..(rows.end - start) as u64 * view_rows;
@@ -165,7 +177,16 @@ impl<'a> Converter<'a> {
     /// Drops the pages of the source that these rows came from. Rows that lie scattered among others go group by group,
     /// with the chunk that has the last of the group; should another thread still need one, it is read again.
     fn release(&self, work: &Work<'_>, rows: Range<usize>) {
-        let Some((piece, start)) = work.piece_at(rows.start) else { return };
+        match work.woven() {
+            Some((pieces, _)) => pieces.iter().for_each(|piece| self.release_piece(work, piece, 0, &rows)),
+            None => {
+                let at = work.piece_at(rows.start);
+                at.into_iter().for_each(|(piece, start)| self.release_piece(work, piece, start, &rows));
+            }
+        }
+    }
+
+    fn release_piece(&self, work: &Work<'_>, piece: &Piece, start: usize, rows: &Range<usize>) {
         let view = &piece.view;
         let group = view.group();
         let view_rows = work.view_rows(piece);
@@ -187,7 +208,7 @@ impl<'a> Converter<'a> {
 
     /// Where in the input an element of the output lies: the row, and the column in it.
     fn site(&self, work: &Work<'_>, row: usize, column: usize) -> (Site, usize) {
-        let Some((piece, start)) = work.piece_at(row) else {
+        let Some((piece, start, column)) = work.origin(row, column) else {
             return (Site { file: Default::default(), tensor: work.tensor.name.clone(), row }, column);
         };
         let weight = &self.source.list()[piece.weight];

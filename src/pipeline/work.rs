@@ -6,7 +6,7 @@ use weightmill_formats::Importance;
 use weightmill_kernels::Dtype;
 
 use super::Error;
-use crate::model::{Map, ModelTensor, Piece};
+use crate::model::{Map, ModelTensor, Piece, TensorData};
 use crate::plan::{Input, Plan, PlannedTensor};
 use crate::target::Target;
 use crate::weights::{Weight, Weights};
@@ -25,7 +25,7 @@ pub(super) struct Work<'a> {
     pub chunk_rows: usize,
     /// Encodings that are wanted, each made once; those that go through the same type follow each other.
     pub encodings: Vec<Encoding<'a>>,
-    /// Rows before each piece; empty for computed tensors.
+    /// Rows before each piece; empty for computed tensors, zeros where all pieces have all rows.
     starts: Vec<usize>,
     /// The type in which the pieces lie in the source as they are wanted, if they do.
     stored: Option<Dtype>,
@@ -108,12 +108,16 @@ impl<'a> Work<'a> {
             _ => rows,
         };
         let mut starts = Vec::with_capacity(pieces.len());
+        let woven = matches!(tensor.data, TensorData::Woven(..));
+        let share = if woven { pieces.len() } else { 1 };
         let mut next = 0;
         let mut source_bytes = 0;
         for Piece { weight, view, .. } in pieces {
             let weight = &weights.list()[*weight];
+            let fits = (columns as u64).is_multiple_of(view.columns.length.max(1))
+                && (!woven || view.columns.length * share as u64 == columns as u64);
             assert!(
-                view.is_empty() || (columns as u64).is_multiple_of(view.columns.length),
+                view.is_empty() || fits,
                 "{}: rows of {} elements in rows of {columns}",
                 tensor.name,
                 view.columns.length
@@ -124,12 +128,16 @@ impl<'a> Work<'a> {
                 tensor.name,
                 weight.name
             );
-            starts.push(next);
-            next += length(view.len())? / columns.max(1);
+            starts.push(if woven { 0 } else { next });
+            next += length(view.len())? / (columns / share).max(1);
             let share = u128::from(weights.stored_bytes(weight)) * u128::from(view.len());
             source_bytes += (share / u128::from(weight.elements().max(1))) as u64;
         }
-        assert!(pieces.is_empty() || next == rows, "{}: {next} rows in pieces, {rows} in the shape", tensor.name);
+        assert!(
+            pieces.is_empty() || next == rows * share,
+            "{}: {next} rows in pieces, {rows} in the shape",
+            tensor.name
+        );
         let common = |type_of: fn(&Piece, &Weight) -> Option<Dtype>| {
             let mut types = pieces.iter().map(|piece| type_of(piece, &weights.list()[piece.weight]));
             let first = types.next()??;
@@ -147,7 +155,7 @@ impl<'a> Work<'a> {
             chunk_rows: 0,
             encodings: Vec::new(),
             starts,
-            stored: common(stored_contiguously),
+            stored: common(stored_contiguously).filter(|_| !woven),
             decoded: common(|piece, weight| match (piece.map, weight.encoded()) {
                 (Map::Same, None) => Some(weight.dtype),
                 (Map::Same, Some(encoded)) => encoded.lossless(),
@@ -236,9 +244,35 @@ impl<'a> Work<'a> {
         before(rows.end) - before(rows.start)
     }
 
-    /// Rows of a piece's view that make up one row of the tensor.
+    /// Rows of a piece's view that make up one row of the tensor, or the piece's part of it.
     pub fn view_rows(&self, piece: &Piece) -> u64 {
-        self.columns as u64 / piece.view.columns.length.max(1)
+        match self.tensor.data {
+            TensorData::Woven(..) => 1,
+            _ => self.columns as u64 / piece.view.columns.length.max(1),
+        }
+    }
+
+    /// Pieces that are beside each other in every row, with the columns that each has at a time.
+    pub fn woven(&self) -> Option<(&'a [Piece], usize)> {
+        match &self.tensor.data {
+            TensorData::Woven(pieces, run) => Some((pieces, *run as usize)),
+            _ => None,
+        }
+    }
+
+    /// Weights that are decoded apart before they are put beside others, of one row.
+    pub fn strip(&self) -> usize {
+        self.woven().map_or(0, |(pieces, _)| self.columns / pieces.len().max(1))
+    }
+
+    /// Where a column of a row comes from: the piece, the first of its rows, and the column there.
+    pub fn origin(&self, row: usize, column: usize) -> Option<(&'a Piece, usize, usize)> {
+        let Some((pieces, run)) = self.woven() else {
+            let (piece, start) = self.piece_at(row)?;
+            return Some((piece, start, column));
+        };
+        let (turn, within) = (column / run, column % run);
+        Some((&pieces[turn % pieces.len()], 0, turn / pieces.len() * run + within))
     }
 
     /// True if some piece has its columns where the stored weight has rows.

@@ -5,6 +5,7 @@
 
 mod arch_map;
 mod back;
+mod back_defects;
 mod checkpoint;
 mod defects;
 #[path = "../support/described.rs"]

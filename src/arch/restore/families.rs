@@ -144,6 +144,30 @@ pub(super) const FAMILIES: &[Family] = &[
         ..USUAL
     },
     Family {
+        architecture: "llama4",
+        config_name: "Llama4ForCausalLM",
+        model_type: "llama4_text",
+        keys: &[
+            ("feed_forward_length", "intermediate_size_mlp"),
+            ("expert_feed_forward_length", "intermediate_size"),
+            ("interleave_moe_layer_step", "interleave_moe_layer_step"),
+        ],
+        flags: &[("attention_bias", OUTPUT_BIAS)],
+        own: llama4,
+        assumed: &["use_qk_norm", "attention_chunk_size", "attn_temperature_tuning", "no_rope_layers"],
+        ..USUAL
+    },
+    Family {
+        architecture: "gpt-oss",
+        config_name: "GptOssForCausalLM",
+        model_type: "gpt_oss",
+        keys: &[("attention.sliding_window", "sliding_window")],
+        flags: &[("attention_bias", OUTPUT_BIAS)],
+        own: gpt_oss,
+        assumed: &["swiglu_limit", "layer_types", "rope_scaling.truncate"],
+        ..USUAL
+    },
+    Family {
         architecture: "deepseek2",
         when: |gguf| gguf.whole("expert_gating_func").is_ok_and(|function| function == Some(SIGMOID)),
         config_name: "DeepseekV3ForCausalLM",
@@ -382,6 +406,9 @@ const GRANITE: Family = Family {
     ..LLAMA
 };
 
+/// By this number of experts llama.cpp knows Llama 4 Maverick, whose queries and keys are not normed.
+const MAVERICK_EXPERTS: u64 = 128;
+
 /// Number of the gating function "sigmoid" in llama.cpp.
 const SIGMOID: u64 = 2;
 
@@ -405,6 +432,33 @@ fn without_windows(settings: &mut Settings) {
 fn rotated(gguf: &Gguf<'_>, columns: u64) -> Result<f64, RestoreError> {
     const KEY: &str = "rope.dimension_count";
     gguf.share(gguf.required(KEY)?, columns, KEY)
+}
+
+/// Llama 4: what llama.cpp tells by the number of experts, or has for all models.
+fn llama4(gguf: &Gguf<'_>, settings: &mut Settings) -> Result<(), RestoreError> {
+    let experts = gguf.required("expert_count")?;
+    set(settings, "use_qk_norm", json!(experts != MAVERICK_EXPERTS));
+    set(settings, "attention_chunk_size", json!(8192));
+    set(settings, "attn_temperature_tuning", json!(true));
+    if gguf.whole("attention.sliding_window")? == Some(0) {
+        let kinds: Vec<&str> = (0..gguf.layers()?).map(|_| "full_attention").collect();
+        set(settings, "layer_types", json!(kinds));
+    }
+    Ok(())
+}
+
+/// gpt-oss: every other layer has a window; the experts' activation is cut off.
+fn gpt_oss(gguf: &Gguf<'_>, settings: &mut Settings) -> Result<(), RestoreError> {
+    let kind = |layer: u64| if layer.is_multiple_of(2) { "sliding_attention" } else { "full_attention" };
+    set(settings, "layer_types", (0..gguf.layers()?).map(kind).collect());
+    set(settings, "swiglu_limit", json!(7.0));
+    if let Some(Json::Object(scaling)) = settings.get_mut("rope_scaling") {
+        scaling.insert("truncate".to_owned(), json!(false));
+    }
+    if let Some(context) = gguf.whole("rope.scaling.original_context_length")? {
+        set(settings, "initial_context_length", json!(context));
+    }
+    Ok(())
 }
 
 /// Latent attention, and what scales it.

@@ -52,8 +52,8 @@ impl Gguf<'_> {
         const TENSOR: &str = "rope_freqs.weight";
         let Some(stored) = self.vector(TENSOR)? else { return Ok(()) };
         let greatest = to_json(&Value::F32(stored.iter().copied().fold(1.0, f32::max)));
-        for (low, high) in LOW_AND_HIGH {
-            for context in CONTEXTS {
+        for context in CONTEXTS {
+            for (low, high) in LOW_AND_HIGH {
                 let scaling = json!({
                     "rope_type": "llama3",
                     "factor": greatest,
