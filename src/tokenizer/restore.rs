@@ -203,13 +203,17 @@ impl Vocabulary<'_> {
             return None;
         }
         let piece = |token: &str, kind: u8| json!({"SpecialToken": {"id": token, "type_id": kind}});
-        let text = |name: &str, kind: u8| {
-            let around = |token: Option<(usize, &str)>| token.map(|(_, token)| piece(token, kind));
-            let text = json!({"Sequence": {"id": name, "type_id": kind}});
-            around(begin).into_iter().chain([text]).chain(around(end)).collect::<Vec<Json>>()
+        let text = |name: &str, kind: u8| json!({"Sequence": {"id": name, "type_id": kind}});
+        let around = |texts: Vec<Json>, kind: u8| {
+            let token = |token: Option<(usize, &str)>| token.map(|(_, token)| piece(token, kind));
+            token(begin).into_iter().chain(texts).chain(token(end)).collect::<Vec<Json>>()
         };
-        let single = text("A", 0);
-        let pair: Vec<Json> = single.iter().cloned().chain(text("B", 1)).collect();
+        let single = around(vec![text("A", 0)], 0);
+        // the flag is written where something stands between two texts
+        let pair = match self.flag("tokenizer.ggml.add_sep_token") {
+            Some(_) => [single.clone(), around(vec![text("B", 1)], 1)].concat(),
+            None => around(vec![text("A", 0), text("B", 1)], 0),
+        };
         let specials = begin.into_iter().chain(end);
         let specials: Map<String, Json> = specials
             .map(|(id, token)| (token.to_owned(), json!({"id": token, "ids": [id], "tokens": [token]})))

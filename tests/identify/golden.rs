@@ -46,7 +46,7 @@ fn differences(case: &Json, model: &Model) -> Vec<String> {
         .tensors
         .iter()
         .map(|tensor| match &tensor.data {
-            TensorData::Pieces(_) => json!([tensor.name, tensor.shape, tensor.dtype.name()]),
+            TensorData::Pieces(_) | TensorData::Woven(..) => json!([tensor.name, tensor.shape, tensor.dtype.name()]),
             TensorData::Computed(values) => {
                 let bits: Vec<u32> = values.iter().map(|value| value.to_bits()).collect();
                 json!([tensor.name, tensor.shape, tensor.dtype.name(), bits])
