@@ -43,6 +43,12 @@ pub enum CheckpointError {
     )]
     OnlyPickles { folder: PathBuf, file: String },
     #[error(
+        "{}: a pipeline of diffusers, whose parts are models of their own: name one, as in {}",
+        folder.display(),
+        parts.iter().map(|part| folder.join(part).display().to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    Pipeline { folder: PathBuf, parts: Vec<String> },
+    #[error(
         "{}: several files of weights and no index that says how they belong together: {}; \
          name the one to read",
         folder.display(),
@@ -285,6 +291,16 @@ fn find_weights(folder: &Path, pickles: Pickles) -> Result<PathBuf, CheckpointEr
     }
     match files.as_slice() {
         [file] => Ok(folder.join(file)),
+        [] if folder.join(SideFile::ModelIndex.name()).exists() => {
+            let has_weights = |name: &String| {
+                let names = names_in(&folder.join(name)).unwrap_or_default();
+                names.iter().any(|name| name.ends_with(".safetensors"))
+            };
+            Err(CheckpointError::Pipeline {
+                folder: folder.to_owned(),
+                parts: names.iter().filter(|name| has_weights(name)).cloned().collect(),
+            })
+        }
         [] => Err(CheckpointError::NoWeights { folder: folder.to_owned() }),
         _ => Err(CheckpointError::SeveralWeights {
             folder: folder.to_owned(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use weightmill_formats::gguf::{self, PartName};
 use weightmill_formats::{FORMATS, Metadata, Pickles, Source};
 
-use crate::arch::{self, Choices, IdentifyError, RestoreError};
+use crate::arch::{self, ArchMap, Choices, IdentifyError, RestoreError};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::license::License;
 use crate::model::{Model, ModelTensor, TensorData};
@@ -23,6 +23,8 @@ pub struct Input {
     pub model: Model,
     /// The folder around a checkpoint; none for GGUF.
     checkpoint: Option<Checkpoint>,
+    /// The name of the file that describes the architecture, if it is not a built-in one.
+    described_by: Option<String>,
 }
 
 /// Why there is no model at a path.
@@ -112,7 +114,18 @@ impl Input {
                 (Weights::plain(source), model)
             }
         };
-        Ok(Input { path: path.to_owned(), weights, model, checkpoint })
+        let described_by = choices.arch_map.as_ref().map(ArchMap::name);
+        Ok(Input { path: path.to_owned(), weights, model, checkpoint, described_by })
+    }
+
+    /// What says which tensors there must be.
+    pub fn checked_against(&self) -> &str {
+        match &self.described_by {
+            _ if self.model.own_names => "nothing",
+            Some(map) => map,
+            None if self.is_checkpoint() => "config.json",
+            None => "metadata",
+        }
     }
 
     /// True for a checkpoint, false for GGUF, which carries everything itself.

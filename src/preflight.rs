@@ -55,7 +55,7 @@ pub struct Tokenizer {
 #[allow(missing_docs)]
 pub struct Tensors {
     /// What says which there must be.
-    pub checked_against: &'static str,
+    pub checked_against: String,
     pub stored: usize,
     /// Those that the model consists of.
     pub used: usize,
@@ -106,16 +106,11 @@ impl Tensors {
             }
         }
         let stored = input.weights.source().tensors().len();
-        let checked_against = match input.model.own_names {
-            true => "nothing",
-            false if input.is_checkpoint() => "config.json",
-            false => "metadata",
-        };
         let tensors = input.model.tensors.iter();
         let named = tensors.map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice(), tensor.dtype));
         let matrices = input.model.own_names.then(|| own_matrices(named).into_iter().filter(|is_one| *is_one).count());
         Tensors {
-            checked_against,
+            checked_against: input.checked_against().to_owned(),
             stored,
             used: used.len(),
             left_out: stored - used.len(),
@@ -134,7 +129,7 @@ impl fmt::Display for Preflight {
         if let Some(experts) = self.experts {
             write!(f, " of {experts} experts")?;
         }
-        let Tensors { checked_against, stored, left_out, .. } = self.tensors;
+        let &Tensors { ref checked_against, stored, left_out, .. } = &self.tensors;
         match self.tensors.two_dimensional_weights {
             Some(count) => {
                 write!(f, ", no language model; {stored} tensors under their own names, {count} of them 2-D weights")?

@@ -78,6 +78,9 @@ fn a_map_of_llama_gives_the_same_file() {
         let [built_in, mapped] = both(dir.path(), arguments);
         assert_eq!(built_in, mapped, "{arguments:?}");
     }
+    let arguments = ["tiny-llama", "--arch-map", "map.toml", "--q8", "--dry-run", "--json"];
+    let document: Value = serde_json::from_slice(&run(dir.path(), &arguments).stdout).unwrap();
+    assert_eq!(document["preflight"]["tensors"]["checked_against"], "map.toml");
     let readme = include_str!("../../README.md");
     let indented: Vec<String> = LLAMA.lines().map(|line| format!("    {line}\n")).collect();
     assert!(readme.contains(&indented.concat()), "the README shows another map than tests/arch-maps/llama.toml");
@@ -276,4 +279,95 @@ fn an_unknown_architecture_names_the_option_and_gguf_needs_none() {
     );
     let both = run(dir.path(), &["tiny-llama", "--arch-map", "map.toml", "--tensors-only", "--q8"]);
     assert_eq!(both.status.code(), Some(2));
+}
+
+/// Groups of rows, names with a beginning, tensors to leave out, entries for some layers only.
+#[test]
+fn the_rest_of_what_entries_can_say() {
+    let dir = folder();
+    renamed(dir.path(), |tensors, _| {
+        for layer in 0..2 {
+            let name = |part: &str| format!("model.layers.{layer}.mlp.{part}.weight");
+            let (shape, gate) = tensors.remove(&name("gate_proj")).unwrap();
+            let (_, up) = tensors.remove(&name("up_proj")).unwrap();
+            let quarters = gate.chunks(gate.len() / 4).zip(up.chunks(up.len() / 4));
+            let fused = quarters.flat_map(|(gate, up)| [gate, up].concat()).collect();
+            tensors.insert(name("gate_up"), (vec![2 * shape[0], shape[1]], fused));
+        }
+        *tensors = std::mem::take(tensors).into_iter().map(|(name, tensor)| (format!("text.{name}"), tensor)).collect();
+        tensors.insert("vision.patch".to_owned(), (vec![2], vec![0; 4]));
+    });
+    let apart = ["gate_proj", "up_proj", "down_proj"];
+    let kept = LLAMA.lines().filter(|line| !apart.iter().any(|part| line.contains(part)));
+    let kept: String = kept.map(|line| format!("{line}\n")).collect();
+    let more = r#"
+    { from = "model.layers.{}.mlp.gate_up.weight", to = [
+        "blk.{}.ffn_gate.weight",
+        "blk.{}.ffn_up.weight",
+    ], rows = [64, "hidden_size / 4"], groups = 4 },
+    { from = "model.layers.{}.mlp.down_proj.weight", to = "blk.{}.ffn_down.weight", end_layer = 1 },
+    { from = "model.layers.{}.mlp.down_proj.weight", to = "blk.{}.ffn_down.weight", first_layer = "num_hidden_layers - 1" },
+    { from = "model.layers.{}.mlp.0.weight", to = "blk.{}.nothing.weight", required = false },
+]
+renames = [{ from = "text.", to = "" }]
+ignore = [{ prefix = "vision.", because = "the part that sees" }]
+"#;
+    map(dir.path(), &(kept.strip_suffix("]\n").unwrap().to_owned() + more));
+    let [built_in, mapped] = both(dir.path(), &["-t", "Q5_K_S"]);
+    assert_eq!(built_in, mapped);
+    let said = stderr(&run(dir.path(), &["tiny-llama", "--arch-map", "map.toml", "--q8"]));
+    assert!(said.contains("1 tensors left out: the part that sees"), "{said}");
+}
+
+#[test]
+fn metadata_is_what_the_map_says() {
+    let dir = folder();
+    renamed(dir.path(), |tensors, _| {
+        // 1 in BF16
+        tensors.insert("model.norm.weight".to_owned(), (vec![256], [0x80, 0x3f].repeat(256)));
+    });
+    let text = r#"
+architecture = "next"
+vocabulary = "none"
+usual_metadata = false
+defaults = [{ key = "gate", value = "sigmoid" }, { key = "hidden_size", value = 1 }]
+metadata = [
+    { key = "block_count", from = "num_hidden_layers" },
+    { key = "gating", from = "gate", names = { softmax = 1, sigmoid = 2 } },
+    { key = "theta", from = "rope_theta", type = "f32" },
+    { key = "factor", from = "rope_scaling.factor * 2 + hidden_size / 64", type = "f64" },
+    { key = "act", from = "hidden_act" },
+    { key = "ends", from = "eos_token_id" },
+    { key = "less", value = -3 },
+    { key = "list", value = [true, false] },
+    { key = "tokenizer.ggml.eos_token_id", value = 7 },
+    { key = "gone", from = "nothing", optional = true },
+]
+tensors = [{ from = "model.norm.weight", to = "output_norm.weight", map = "plus_one" }]
+ignore = [{ prefix = "model.layers.", because = "x" }, { prefix = "model.embed", because = "x" }, { prefix = "lm_head", because = "x" }]
+"#;
+    map(dir.path(), text);
+    let done = run(dir.path(), &["tiny-llama", "--arch-map", "map.toml", "-t", "F32", "-o", "x.gguf"]);
+    assert!(done.status.success(), "{}", stderr(&done));
+    let file = weightmill_formats::open(&dir.path().join("x.gguf")).unwrap();
+    let entries = file.metadata().iter().filter(|(key, _)| key.starts_with("next.") || key.starts_with("tokenizer."));
+    let entries: Vec<(&str, weightmill_formats::Value)> = entries.map(|(key, value)| (key, value.clone())).collect();
+    let want: Vec<(&str, weightmill_formats::Value)> = vec![
+        ("next.block_count", 2u32.into()),
+        ("next.gating", 2u32.into()),
+        ("next.theta", 500_000f32.into()),
+        ("next.factor", 20f64.into()),
+        ("next.act", "silu".into()),
+        ("next.ends", vec![281u32, 284].into()),
+        ("next.less", (-3i32).into()),
+        ("next.list", vec![true, false].into()),
+        ("tokenizer.ggml.eos_token_id", 7u32.into()),
+        ("tokenizer.ggml.model", "none".into()),
+    ];
+    assert_eq!(entries, want);
+    assert_eq!(file.tensors().len(), 1);
+    assert!(file.view(&file.tensors()[0]).chunks_exact(4).all(|bytes| bytes == 2f32.to_le_bytes()));
+    map(dir.path(), &text.replace("\"sigmoid\" }", "\"cosine\" }"));
+    let wrong = run(dir.path(), &["tiny-llama", "--arch-map", "map.toml", "-t", "F32", "-o", "y.gguf"]);
+    assert_refused(&wrong, &["map.toml:8", "cosine", "sigmoid, softmax"]);
 }

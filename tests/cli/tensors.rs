@@ -251,6 +251,23 @@ fn folders_of_diffusers_keep_their_names() {
 }
 
 #[test]
+fn a_pipeline_of_diffusers_names_its_parts() {
+    let dir = folder();
+    let pipeline = dir.path().join("pipeline");
+    for part in ["scheduler", "transformer", "vae"] {
+        fs::create_dir_all(pipeline.join(part)).unwrap();
+    }
+    fs::write(pipeline.join("model_index.json"), "{\"_class_name\": \"FluxPipeline\"}").unwrap();
+    for part in ["transformer", "vae"] {
+        let file = pipeline.join(part).join("diffusion_pytorch_model.safetensors");
+        write(&file, &[("a.weight", "BF16", &[4, 32], 60)]);
+    }
+    assert_refused(&run(dir.path(), &["pipeline", "--q8"]), &["name one, as in pipeline/transformer, pipeline/vae"]);
+    assert!(run(dir.path(), &["pipeline/vae", "--q8"]).status.success());
+    assert_eq!(names(dir.path()), ["pipeline", "vae-Q8_0.gguf"]);
+}
+
+#[test]
 fn a_table_of_embeddings_is_one_matrix() {
     let dir = folder();
     let model = dir.path().join("static");

@@ -84,7 +84,7 @@ impl ArchMap {
     }
 
     /// Its name, without folders.
-    pub(super) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
