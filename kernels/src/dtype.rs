@@ -77,12 +77,12 @@ dtypes! {
     IQ2_XXS "IQ2_XXS" gguf 16 safetensors -      block 256 x 66 scales (F16 [0]) codec (std iq2_xxs with importance);
     IQ2_XS  "IQ2_XS"  gguf 17 safetensors -      block 256 x 74 scales (F16 [0]) codec (std iq2_xs with importance);
     IQ3_XXS "IQ3_XXS" gguf 18 safetensors -      block 256 x 98 scales (F16 [0]) codec (std iq3_xxs);
-    IQ1_S   "IQ1_S"   gguf 19 safetensors -      block 256 x 50 scales (F16 [0]) codec (<- iq1_s);
+    IQ1_S   "IQ1_S"   gguf 19 safetensors -      block 256 x 50 scales (F16 [0]) codec (std iq1_s with importance);
     IQ4_NL  "IQ4_NL"  gguf 20 safetensors -      block 32 x 18 scales (F16 [0]) codec (iq4_nl);
     IQ3_S   "IQ3_S"   gguf 21 safetensors -      block 256 x 110 scales (F16 [0]) codec (std iq3_s);
     IQ2_S   "IQ2_S"   gguf 22 safetensors -      block 256 x 82 scales (F16 [0]) codec (std iq2_s);
     IQ4_XS  "IQ4_XS"  gguf 23 safetensors -      block 256 x 136 scales (F16 [0]) codec (iq4_xs);
-    IQ1_M   "IQ1_M"   gguf 29 safetensors -      block 256 x 56 scales (IQ1_M) codec (<- iq1_m);
+    IQ1_M   "IQ1_M"   gguf 29 safetensors -      block 256 x 56 scales (IQ1_M) codec (std iq1_m);
     TQ1_0   "TQ1_0"   gguf 34 safetensors -      block 256 x 54 scales (F16 [52]) codec (tq1_0);
     TQ2_0   "TQ2_0"   gguf 35 safetensors -      block 256 x 66 scales (F16 [64]) codec (tq2_0);
     MXFP4   "MXFP4"   gguf 39 safetensors -      block 32 x 17 scales (E8M0) codec (mxfp4);

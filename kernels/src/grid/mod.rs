@@ -79,6 +79,8 @@ grids! {
     Grid3Of256: IQ3_256, 4 levels of 3 bits up to 7, 2 shells;
     /// Of IQ3_S.
     Grid3Of512: IQ3_512, 4 levels of 3 bits up to 7, 3 shells;
+    /// Of IQ1_S and IQ1_M.
+    Grid1Of2048: IQ1_2048, 8 levels of 2 bits up to 2, 3 shells;
 }
 
 /// Of types of 2 bits, in eighths.

@@ -12,7 +12,11 @@ mod nonlinear;
 mod on_grid;
 mod positive;
 mod scale_min;
+#[cfg(feature = "std")]
+mod split;
 mod symmetric;
+#[cfg(feature = "std")]
+mod ternary;
 
 pub(crate) use descent::Descent;
 pub(crate) use nonlinear::{Nonlinear, VALUES, nearest_level};
@@ -20,4 +24,8 @@ pub(crate) use nonlinear::{Nonlinear, VALUES, nearest_level};
 pub(crate) use on_grid::{Magnitudes, OnGrid, Refine, Rules};
 pub(crate) use positive::Positive;
 pub(crate) use scale_min::{Deviation, Fit, ScaleMin};
+#[cfg(feature = "std")]
+pub(crate) use split::Split;
 pub(crate) use symmetric::{Symmetric, SymmetricFit, extreme, unsigned_level};
+#[cfg(feature = "std")]
+pub(crate) use ternary::{OnTernary, Ternary};

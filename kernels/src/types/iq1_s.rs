@@ -5,18 +5,64 @@
 //! eighth instead of being raised.
 
 use super::decode::{self, Decode, f16};
+#[cfg(feature = "std")]
+use super::ternary_block::{self, Found, TernaryBlock};
 use super::ternary_points;
 use crate::Level;
+#[cfg(feature = "std")]
+use crate::search::Split;
 use crate::simd::Simd;
 
 const LEN: usize = 256;
 const BYTES: usize = 50;
+
+/// Weights of a sub-block.
+#[cfg(feature = "std")]
+const SUB: usize = 32;
+
+/// Importance is needed: without it the reference refuses.
+#[cfg(feature = "std")]
+pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Option<&[f32]>, dst: &mut [u8]) {
+    ternary_block::quantize::<Iq1S, SUB>(level, src, columns, importance, dst);
+}
 
 pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
     decode::dequantize::<Iq1S, BYTES, LEN>(level, src, dst);
 }
 
 struct Iq1S;
+
+#[cfg(feature = "std")]
+impl TernaryBlock<SUB> for Iq1S {
+    const BYTES: usize = BYTES;
+    const EPSILON: f32 = 1e-12;
+    const FACTOR: f32 = 1.125;
+    const REFIT: bool = false;
+
+    #[inline(always)]
+    fn split<S: Simd>(s: S, x: &[S::F32; SUB], w: &[S::F32; SUB]) -> Split<S, SUB> {
+        Split::whole(s, x, w)
+    }
+
+    #[inline(always)]
+    fn is_minus(minus: u8, _: usize) -> bool {
+        minus == 1
+    }
+
+    #[inline(always)]
+    fn store(block: &mut [u8], found: &Found) {
+        block[..2].copy_from_slice(&found.d.to_le_bytes());
+        let (low, words) = block[2..].split_at_mut(32);
+        for (low, point) in low.iter_mut().zip(found.points) {
+            *low = point as u8;
+        }
+        let subs = found.scales.iter().zip(&found.minus).zip(found.points.as_chunks::<4>().0);
+        for (word, ((&scale, &minus), points)) in words.as_chunks_mut::<2>().0.iter_mut().zip(subs) {
+            let high = points.iter().rev().fold(0, |word, point| word << 3 | point >> 8);
+            *word = (high | u16::from(scale) << 12 | u16::from(minus) << 15).to_le_bytes();
+        }
+    }
+}
 
 impl Decode<BYTES, LEN> for Iq1S {
     #[inline(always)]

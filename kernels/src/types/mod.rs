@@ -53,5 +53,7 @@ mod signed;
 mod signed_points;
 mod sums;
 mod ternary;
+#[cfg(feature = "std")]
+mod ternary_block;
 mod ternary_points;
 mod words;

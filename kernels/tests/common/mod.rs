@@ -59,6 +59,8 @@ pub const TYPES: &[Dtype] = &[
     Dtype::NVFP4,
     Dtype::IQ4_NL,
     Dtype::IQ4_XS,
+    Dtype::IQ1_S,
+    Dtype::IQ1_M,
     Dtype::IQ2_XXS,
     Dtype::IQ2_XS,
     Dtype::IQ2_S,
@@ -71,7 +73,7 @@ pub const TYPES: &[Dtype] = &[
 ];
 
 /// The types that are decoded only.
-pub const SOURCES: &[Dtype] = &[Dtype::Q8_1, Dtype::Q8_K, Dtype::IQ1_S, Dtype::IQ1_M];
+pub const SOURCES: &[Dtype] = &[Dtype::Q8_1, Dtype::Q8_K];
 
 /// All cases.
 pub fn cases() -> Vec<Case> {

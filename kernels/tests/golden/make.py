@@ -51,7 +51,8 @@ def quantize(kind, weights, importance):
     child = os.fork()
     if child == 0:
         os.close(read)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        for said in 1, 2:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), said)
         with open(write, "wb") as pipe:
             pipe.write(ggml.quantize(kind, weights, importance).tobytes())
         os._exit(0)
