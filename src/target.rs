@@ -27,12 +27,9 @@ impl Target {
         if let Some(found) = CHECKPOINT_TYPES.iter().find(|kind| plain(kind.name) == wanted) {
             return Ok(Target::Checkpoint(found));
         }
-        Recipe::find(name).map(Target::Gguf).map_err(|error| match error {
-            RecipeError::Unknown { name, .. } => {
-                let known = nearest(&name, Target::all().map(Target::name)).join(", ");
-                RecipeError::Unknown { name, known }
-            }
-            other => other,
+        Recipe::find(name).map(Target::Gguf).map_err(|RecipeError::Unknown { name, .. }| {
+            let known = nearest(&name, Target::all().map(Target::name)).join(", ");
+            RecipeError::Unknown { name, known }
         })
     }
 

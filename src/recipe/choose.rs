@@ -199,10 +199,11 @@ impl Chooser<'_> {
             });
         }
         let (i, n) = self.position(tensor.name, role)?;
-        let at = Situation { facts: self.facts, importance: self.importance, i, n };
+        let stacked = tensor.shape.iter().rev().nth(2).is_some_and(|&matrices| matrices > 1);
+        let at = Situation { facts: self.facts, importance: self.importance, stacked, i, n };
         let dtype = first_match(self.recipe.rules, role, at).unwrap_or(self.recipe.default);
         *self.seen.entry(role).or_default() += 1;
-        Ok(same(if self.recipe.low_bit { dtype } else { self.more_for_attention(role, dtype) }))
+        Ok(same(if self.recipe.rules_only { dtype } else { self.more_for_attention(role, dtype) }))
     }
 
     /// Key and value projections that many query heads or many experts share are small and worth more bits.
@@ -221,7 +222,7 @@ impl Chooser<'_> {
         match role {
             Role::AttentionV => Ok((counted, self.values)),
             // A block has feed-forward tensors of several experts, or of none: only the name tells the layer.
-            Role::FfnDown | Role::FfnUp | Role::FfnGate if self.facts.experts > 1 && !self.recipe.low_bit => {
+            Role::FfnDown | Role::FfnUp | Role::FfnGate if self.facts.experts > 1 && !self.recipe.rules_only => {
                 let block = block_number(name).ok_or_else(|| ChooseError::NoBlock { name: name.to_owned() })?;
                 match usize::try_from(block) {
                     Ok(layer) if layer < layers => Ok((layer, layers)),

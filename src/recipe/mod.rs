@@ -38,7 +38,7 @@ pub struct Recipe {
     pub rules: &'static [Rule],
     /// Rules say all there is to say: the bits that attention gets on top in models of 70B or with eight experts
     /// are left out, and layers are counted, not read from names.
-    pub low_bit: bool,
+    pub rules_only: bool,
     /// Types that are noise without an importance matrix in this recipe, besides those that always are.
     pub needs_importance: &'static [Dtype],
 }
@@ -46,14 +46,6 @@ pub struct Recipe {
 /// A type name that is no recipe.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecipeError {
-    /// llama-quantize has it, this program not yet.
-    #[error("type {name} of llama-quantize is not supported yet; supported are {known}")]
-    NotYet {
-        /// As llama-quantize spells it.
-        name: &'static str,
-        /// All recipes, the most similar names first.
-        known: String,
-    },
     /// Nobody has it.
     #[error("no type is called `{name}`; known are {known}")]
     Unknown {
@@ -74,10 +66,7 @@ impl Recipe {
             return Ok(recipe);
         }
         let known = nearest(name, RECIPES.iter().map(|recipe| recipe.name)).join(", ");
-        match table::NOT_YET.iter().find(|later| plain(later) == wanted) {
-            Some(name) => Err(RecipeError::NotYet { name, known }),
-            None => Err(RecipeError::Unknown { name: name.to_owned(), known }),
-        }
+        Err(RecipeError::Unknown { name: name.to_owned(), known })
     }
 
     /// The name and the aliases.

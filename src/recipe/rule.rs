@@ -46,8 +46,8 @@ impl Role {
 /// Tensors of `role` get type `to` if all of `when` hold.
 #[derive(Debug)]
 pub struct Rule {
-    /// Which tensors.
-    pub role: Role,
+    /// Which tensors; all if there is none.
+    pub role: Option<Role>,
     /// In which models and positions.
     pub when: &'static [When],
     /// The type that they get.
@@ -65,14 +65,24 @@ pub enum When {
     EightExperts,
     /// Any other number of experts, or none.
     NotEightExperts,
+    /// Four experts or more.
+    FourExperts,
     /// At least four query heads share a key head.
     GroupedBy4,
     /// There is an importance matrix.
     Importance,
+    /// There is none.
+    NoImportance,
+    /// The architecture is not BailingMoE 3, whose latent attention has stacks of matrices too.
+    NotBailingMoe3,
+    /// The tensor is a stack of matrices, mostly of experts.
+    Stacked,
     /// `i` is less than this.
     First(usize),
     /// `i` is less than `n` divided by this, rounded down.
     FirstOneIn(usize),
+    /// Neither the first nor the last eighth.
+    Middle,
     /// The first and the last eighth, and every third layer between.
     MoreBits,
 }
@@ -82,6 +92,8 @@ pub enum When {
 pub(super) struct Situation<'a> {
     pub facts: &'a super::Facts,
     pub importance: bool,
+    /// The tensor is a stack of matrices.
+    pub stacked: bool,
     /// Layer.
     pub i: usize,
     /// Number of layers.
@@ -90,16 +102,21 @@ pub(super) struct Situation<'a> {
 
 impl When {
     pub(super) fn holds(self, at: Situation<'_>) -> bool {
-        let Situation { facts, importance, i, n } = at;
+        let Situation { facts, importance, stacked, i, n } = at;
         match self {
             When::Falcon => facts.architecture == "falcon",
             When::NotFalcon => facts.architecture != "falcon",
             When::EightExperts => facts.experts == 8,
             When::NotEightExperts => facts.experts != 8,
+            When::FourExperts => facts.experts >= 4,
             When::GroupedBy4 => facts.queries_per_key >= 4,
             When::Importance => importance,
+            When::NoImportance => !importance,
+            When::NotBailingMoe3 => facts.architecture != "bailingmoe3",
+            When::Stacked => stacked,
             When::First(count) => i < count,
             When::FirstOneIn(parts) => i < n / parts,
+            When::Middle => i >= n / 8 && i < 7 * n / 8,
             // Where i reaches n / 8 the difference is not negative; before it the first condition holds.
             When::MoreBits => i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2,
         }
@@ -108,5 +125,6 @@ impl When {
 
 /// The first rule for `role` whose conditions all hold.
 pub(super) fn first_match(rules: &[Rule], role: Role, at: Situation<'_>) -> Option<Dtype> {
-    rules.iter().find(|rule| rule.role == role && rule.when.iter().all(|when| when.holds(at))).map(|rule| rule.to)
+    let applies = |rule: &&Rule| rule.role.is_none_or(|of| of == role) && rule.when.iter().all(|when| when.holds(at));
+    rules.iter().find(applies).map(|rule| rule.to)
 }

@@ -5,10 +5,29 @@ use weightmill_kernels::Dtype::*;
 use super::Recipe;
 use super::rule::{Role::*, Rule, When::*};
 
-/// `role if condition, condition => type;`
+/// `role if condition, condition => type;`, where the role may be `Any`.
 macro_rules! rules {
+    (@role Any) => { None };
+    (@role $role:ident) => { Some($role) };
     ($($role:ident $(if $($when:expr),+)? => $to:ident;)*) => {
-        &[$(Rule { role: $role, when: &[$($($when),+)?], to: $to }),*]
+        &[$(Rule { role: rules!(@role $role), when: &[$($($when),+)?], to: $to }),*]
+    };
+}
+
+/// Rules of the types of one and two bits, which differ in these: type of embeddings, of value projections that few heads
+/// share and of the first down projections, of attention's output.
+macro_rules! low_bit {
+    ($embeddings:ident, $sensitive:ident $(, $attention_output:ident)?) => {
+        rules! {
+            TokenEmbedding => $embeddings;
+            AttentionV if GroupedBy4 => Q4_K;
+            AttentionV if FourExperts => Q4_K;
+            AttentionV => $sensitive;
+            AttentionK if EightExperts => Q4_K;
+            FfnDown if FirstOneIn(8) => $sensitive;
+            AttentionOutput if EightExperts => Q5_K;
+            $(AttentionOutput => $attention_output;)?
+        }
     };
 }
 
@@ -22,7 +41,7 @@ macro_rules! recipes {
             description: $description,
             default: $default,
             output: $output,
-            rules: rules!($($($rules)*)?),
+            $(rules: rules!($($rules)*),)?
             $($field: $value,)*
             ..PLAIN
         }),*]
@@ -38,7 +57,7 @@ const PLAIN: Recipe = Recipe {
     default: F32,
     output: F32,
     rules: &[],
-    low_bit: false,
+    rules_only: false,
     needs_importance: &[],
 };
 
@@ -76,6 +95,24 @@ pub static RECIPES: &[Recipe] = recipes! {
     "Q4_0" = 2, Q4_0, output Q6_K, "4.7 bits per weight, older format, fast on many devices", {
         FfnDown if Importance, FirstOneIn(8) => Q4_1;
     };
+    "IQ4_NL" = 25, IQ4_NL, output Q6_K, "4.7 bits per weight, levels that are not evenly spaced", {
+        AttentionV if GroupedBy4 => Q5_K;
+        FfnDown if NoImportance, FirstOneIn(8) => Q5_K;
+        AttentionOutput if NotFalcon, EightExperts => Q5_K;
+    };
+    "NVFP4" = 39, NVFP4, output Q6_K, "4.6 bits per weight, floats of 4 bits; not in llama-quantize";
+    "MXFP4_MOE" = 38, MXFP4, output Q8_0, "experts in floats of 4 bits, everything else in Q8_0", rules_only: true, {
+        FfnUp if Stacked => MXFP4;
+        FfnGate if Stacked => MXFP4;
+        FfnDown if Stacked => MXFP4;
+        Any if Stacked, NotBailingMoe3 => MXFP4;
+        Any => Q8_0;
+    };
+    "IQ4_XS" = 30, IQ4_XS, output Q6_K, "4.4 bits per weight, levels that are not evenly spaced", {
+        AttentionV if GroupedBy4 => Q5_K;
+        FfnDown if NoImportance, FirstOneIn(8) => Q5_K;
+        AttentionOutput if NotFalcon, EightExperts => Q5_K;
+    };
     "Q3_K_L" = 13, Q3_K, output Q6_K, "4.3 bits per weight, noticeable loss", {
         AttentionV => Q5_K;
         FfnDown if Falcon => Q4_K;
@@ -92,8 +129,38 @@ pub static RECIPES: &[Recipe] = recipes! {
         AttentionOutput if NotFalcon, EightExperts => Q5_K;
         AttentionOutput if NotFalcon => Q4_K;
     };
+    "IQ3_M" = 27, IQ3_S, output Q6_K, "3.8 bits per weight, noticeable loss; wants an importance matrix", {
+        AttentionV => Q4_K;
+        FfnDown if FirstOneIn(8) => Q4_K;
+        FfnDown if EightExperts, MoreBits => Q4_K;
+        AttentionOutput if NotFalcon, EightExperts => Q5_K;
+        AttentionOutput if NotFalcon => Q4_K;
+    };
+    "IQ3_S" = 26, IQ3_S, output Q6_K, "3.7 bits per weight, noticeable loss; wants an importance matrix", {
+        AttentionV if GroupedBy4 => Q4_K;
+        AttentionOutput if NotFalcon, EightExperts => Q5_K;
+    };
     "Q3_K_S" = 11, Q3_K, output Q6_K, "3.6 bits per weight, large loss", {
         AttentionOutput if NotFalcon, EightExperts => Q5_K;
+    };
+    "IQ3_XS" = 22, IQ3_S, output Q6_K, "3.5 bits per weight, large loss; needs an importance matrix", {
+        AttentionV if GroupedBy4 => Q4_K;
+        AttentionK => IQ3_XXS;
+        AttentionQ => IQ3_XXS;
+        AttentionOutput if NotFalcon, EightExperts => Q5_K;
+        FfnGate if Middle => IQ3_XXS;
+        FfnUp if Middle => IQ3_XXS;
+    };
+    "IQ3_XXS" = 23, IQ3_XXS, output Q5_K, "3.3 bits per weight, large loss; needs an importance matrix", {
+        TokenEmbedding => IQ3_S;
+        AttentionV if GroupedBy4 => Q4_K;
+        AttentionV if NoImportance => IQ3_S;
+        AttentionK => IQ2_S;
+        AttentionQ => IQ2_S;
+        FfnDown if NoImportance, FirstOneIn(8) => Q4_K;
+        FfnDown if NoImportance => Q3_K;
+        AttentionOutput if NotFalcon, EightExperts => Q5_K;
+        AttentionOutput if NotFalcon => IQ3_S;
     };
     "Q2_K" = 10, Q2_K, output Q6_K, "3.2 bits per weight, large loss", {
         AttentionV if GroupedBy4 => Q4_K;
@@ -106,27 +173,28 @@ pub static RECIPES: &[Recipe] = recipes! {
         AttentionV if GroupedBy4 => Q4_K;
         FfnDown if FirstOneIn(8) => Q4_K;
     };
+    "IQ2_M" = 29, IQ2_S, output Q5_K, "2.9 bits per weight, large loss; needs an importance matrix",
+        rules_only: true, rules: low_bit!(IQ3_S, IQ3_S, IQ3_S);
+    "IQ2_S" = 28, IQ2_XS, output Q5_K, "2.7 bits per weight, large loss; needs an importance matrix",
+        rules_only: true, rules: low_bit!(IQ3_S, IQ3_S, IQ3_S);
+    "Q2_0" = 41, Q2_0, output Q6_K, "2.7 bits per weight, for models trained for it", {
+        TokenEmbedding => Q4_K;
+    };
+    "IQ2_XS" = 20, IQ2_XS, output Q5_K, "2.6 bits per weight, large loss; needs an importance matrix",
+        rules_only: true, rules: low_bit!(Q2_K, Q2_K);
+    "TQ2_0" = 37, TQ2_0, output Q6_K, "2.5 bits per weight, for models trained with levels -1, 0 and 1", {
+        TokenEmbedding => Q4_K;
+    };
+    "IQ2_XXS" = 19, IQ2_XXS, output Q5_K, "2.4 bits per weight, large loss; needs an importance matrix",
+        rules_only: true, rules: low_bit!(Q2_K, Q2_K);
+    "TQ1_0" = 36, TQ1_0, output Q6_K, "2.2 bits per weight, as TQ2_0 but smaller and slower", {
+        TokenEmbedding => Q4_K;
+    };
+    "IQ1_M" = 31, IQ1_M, output Q5_K, "2.1 bits per weight, hardly usable; needs an importance matrix",
+        rules_only: true, rules: low_bit!(Q2_K, Q2_K, IQ2_XXS);
+    "IQ1_S" = 24, IQ1_S, output Q5_K, "2.0 bits per weight, hardly usable; needs an importance matrix",
+        rules_only: true, rules: low_bit!(Q2_K, Q2_K, IQ2_XXS);
+    "Q1_0" = 40, Q1_0, output Q6_K, "1.5 bits per weight, for models trained with signs";
     // After F32, whose number it shares: looking up number 0 finds F32.
     "COPY" = 0, F32, output F32, "every tensor as it is (GGUF input only)";
 };
-
-/// Types of llama-quantize whose blocks this program cannot write yet.
-pub(super) const NOT_YET: &[&str] = &[
-    "Q1_0",
-    "Q2_0",
-    "MXFP4_MOE",
-    "IQ2_XXS",
-    "IQ2_XS",
-    "IQ2_S",
-    "IQ2_M",
-    "IQ1_S",
-    "IQ1_M",
-    "TQ1_0",
-    "TQ2_0",
-    "IQ3_XXS",
-    "IQ3_S",
-    "IQ3_M",
-    "IQ3_XS",
-    "IQ4_NL",
-    "IQ4_XS",
-];

@@ -70,13 +70,33 @@ fn no_type_says_which_there_are() {
 fn every_spelling_of_a_type_is_a_flag() {
     let dir = folder();
     let input = Tiny::new().write(&dir.path().join("tiny.gguf"));
-    for recipe in weightmill::recipe::RECIPES.iter().filter(|recipe| recipe.needs_importance.is_empty()) {
+    for recipe in weightmill::recipe::RECIPES {
         for flag in recipe.flags() {
             let output = quantize().arg(&input).args(["--dry-run", "--json", &format!("--{flag}")]).output().unwrap();
+            if recipe.description.ends_with("needs an importance matrix") {
+                let message = stderr(&output);
+                assert_eq!(output.status.code(), Some(1), "--{flag}: {message}");
+                assert!(
+                    message.contains(&format!("{} needs an importance matrix", recipe.name)),
+                    "--{flag}: {message}"
+                );
+                continue;
+            }
             assert!(output.status.success(), "--{flag}: {}", stderr(&output));
             let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
             assert_eq!(document["outputs"][0]["type"], recipe.name, "--{flag}");
         }
+    }
+}
+
+#[test]
+fn embeddings_in_a_type_that_cannot_do_without_importance_need_it() {
+    let dir = folder();
+    let input = Tiny::new().write(&dir.path().join("tiny.gguf"));
+    for option in ["--token-embedding-type", "--output-tensor-type"] {
+        let output = quantize().arg(&input).args(["--q4k", option, "IQ2_XXS", "--dry-run"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{option}");
+        assert!(stderr(&output).contains("importance matrix"), "{option}: {}", stderr(&output));
     }
 }
 

@@ -55,7 +55,8 @@ fn headers_are_those_of_llama_cpp() {
 #[test]
 fn goldens_cover_every_recipe() {
     let goldens = Golden::all();
-    for recipe in weightmill::recipe::RECIPES {
+    // llama-quantize refuses NVFP4, so there is nothing to compare with.
+    for recipe in weightmill::recipe::RECIPES.iter().filter(|recipe| recipe.name != "NVFP4") {
         let covered = goldens.iter().flat_map(|golden| &golden.cases).filter(|case| case.recipe.name == recipe.name);
         assert!(covered.count() >= 3, "{} is planned fewer than three times", recipe.name);
     }
