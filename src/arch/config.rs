@@ -61,12 +61,26 @@ impl Config {
     }
 
     /// Notes how many layers for predicting further tokens there are, by the names of the tensors: not every family says
-    /// so in its config.
-    pub fn count_predicting_layers<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
-        let number = |name: &str| name.strip_prefix("mtp.layers.")?.split('.').next()?.parse::<u32>().ok();
-        if let Some(last) = names.filter_map(number).max() {
-            self.set_default("mtp_num_hidden_layers", u64::from(last) + 1);
+    /// so in its config, and fine-tuned models say so and have none. Returns what to tell about the latter.
+    pub fn count_predicting_layers<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Option<String> {
+        fn number(name: &str, prefix: &str) -> Option<u32> {
+            name.strip_prefix("model.").unwrap_or(name).strip_prefix(prefix)?.split('.').next()?.parse().ok()
         }
+        let (mut apart, mut last) = (None, None);
+        for name in names {
+            apart = apart.max(number(name, "mtp.layers."));
+            last = last.max(number(name, "layers."));
+        }
+        if let Some(number) = apart {
+            self.set_default("mtp_num_hidden_layers", u64::from(number) + 1);
+        }
+        let layers = self.get("num_hidden_layers").and_then(Json::as_u64);
+        let behind = last.filter(|last| layers.is_some_and(|layers| u64::from(*last) >= layers));
+        let expects = |key: &str| self.get(key).and_then(Json::as_u64).is_some_and(|number| number > 0);
+        let mut found = [("mtp_num_hidden_layers", apart), ("num_nextn_predict_layers", behind)].into_iter();
+        let (key, _) = found.find(|(key, number)| number.is_none() && expects(key))?;
+        self.set(key, 0);
+        Some(format!("without the layers that predict further tokens ({key} of config.json): the checkpoint has none"))
     }
 
     /// The first of `architectures`.

@@ -180,7 +180,8 @@ fn renames(layers: u32, predicting: u32) -> Vec<(String, String)> {
     let numbers = (0..predicting.min(MAX_PREDICTING)).map(|number| {
         (format!("mtp.layers.{number}."), format!("model.layers.{}.", u64::from(layers) + u64::from(number)))
     });
-    common.into_iter().chain(numbers).collect()
+    let names = common.into_iter().chain(numbers);
+    names.flat_map(|(from, to)| [(format!("model.{from}"), to.clone()), (from, to)]).collect()
 }
 
 /// Most layers that predict further tokens; published models have one.

@@ -168,7 +168,8 @@ pub fn identify(
     config.lift_text();
     let architecture = if choices.arch_map.is_none() { Some(find(&config)?) } else { None };
     let (weights, scheme_notes) = read_weights(checkpoint, source, &as_stored)?;
-    config.count_predicting_layers(weights.list().iter().map(|weight| weight.name.as_str()));
+    let names = weights.list().iter().map(|weight| weight.name.as_str());
+    let predicting_note = config.count_predicting_layers(names);
     let mut by = "config.json".to_owned();
     let (prefix, vocabulary, mut description) = match (architecture, &choices.arch_map) {
         (Some(row), _) => {
@@ -195,6 +196,7 @@ pub fn identify(
 
     let mapped = tensors::map(&weights, &description.renames, &description.rules, description.layers, &by)?;
     let mut notes = scheme_notes;
+    notes.extend(predicting_note);
     notes.extend(mapped.notes);
     let computed = description.computed.into_iter().map(|(name, values)| ModelTensor {
         name: name.to_owned(),

@@ -83,6 +83,28 @@ fn families_equal_the_reference() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// Fine-tuned models have lost the layers that predict further tokens, and their configs have not. What is expected is what
+/// the converter writes with `--no-mtp`.
+#[test]
+fn predicting_layers_that_are_not_there_are_left_out() {
+    let mut golden = golden("qwen3_5_text");
+    let items = |items: &mut Json, keep: fn(&str) -> bool| {
+        items.as_array_mut().unwrap().retain(|item| keep(item[0].as_str().unwrap()));
+    };
+    items(&mut golden["shards"][0], |name| !name.starts_with("mtp."));
+    items(&mut golden["tensors"], |name| !name.starts_with("blk.4."));
+    items(&mut golden["metadata"], |key| key != "qwen35.nextn_predict_layers");
+    for entry in golden["metadata"].as_array_mut().unwrap() {
+        match entry[0].as_str().unwrap() {
+            "general.size_label" => entry[2] = json!("62K"),
+            "qwen35.block_count" => entry[2] = json!(4),
+            "qwen35.attention.recurrent_layers" => entry[2] = json!([true, true, true, false]),
+            _ => {}
+        }
+    }
+    assert_eq!(differences("qwen3_5_text", &golden), [""; 0]);
+}
+
 /// Converts the checkpoint of a golden file and compares.
 fn differences(name: &str, golden: &Json) -> Vec<String> {
     differences_with(name, golden, &[])

@@ -59,10 +59,11 @@ VISION = [("model.visual.blocks.0.attn.proj.weight", (16, 16)), ("model.visual.m
 MOE = {k: v for k, v in TEXT.items() if k != "intermediate_size"} | EXPERTS | {"model_type": "qwen3_5_moe_text"}
 # as many heads of keys as of values, and no sections: those that stand in for them need 32 rows
 EVEN = TEXT | {"linear_num_value_heads": 2, "head_dim": 32, "rope_parameters": {"rope_type": "default", "rope_theta": 10000000, "partial_rotary_factor": 0.5}}
-# the text part alone, with neither a list of layers nor a number of those that predict
+# the text part alone, with neither a list of layers nor a number of those that predict, which have another name
 MOE_TEXT = {k: v for k, v in MOE.items() if k not in ("mtp_num_hidden_layers", "layer_types")} | {"architectures": ["Qwen3_5MoeForCausalLM"], "num_hidden_layers": 2,
                                                                                               "full_attention_interval": 2}
 CASES = {"qwen3_5": case(whole("Qwen3_5ForConditionalGeneration", "qwen3_5", TEXT), tensors(TEXT, "model.language_model.") + VISION),
          "qwen3_5_text": case(EVEN, tensors(EVEN)),
          "qwen3_5_moe": case(whole("Qwen3_5MoeForConditionalGeneration", "qwen3_5_moe", MOE), tensors(MOE, "model.language_model.", stacked=False) + VISION),
-         "qwen3_5_moe_text": case(MOE_TEXT, tensors({**MOE_TEXT, "layer_types": ["linear_attention", "full_attention"]}))}
+         "qwen3_5_moe_text": case(MOE_TEXT, [("model." * name.startswith("mtp.") + name, *rest) for name, *rest in
+                                             tensors({**MOE_TEXT, "layer_types": ["linear_attention", "full_attention"]})])}
