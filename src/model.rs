@@ -74,6 +74,17 @@ pub enum Map {
 }
 
 impl Map {
+    /// What undoes it.
+    pub fn inverse(self) -> Self {
+        match self {
+            Map::Same => Map::Same,
+            Map::PlusOne => Map::MinusOne,
+            Map::MinusOne => Map::PlusOne,
+            Map::MinusExp => Map::LogOfMinus,
+            Map::LogOfMinus => Map::MinusExp,
+        }
+    }
+
     /// Applies it to `values`.
     pub fn apply(self, values: &mut [f32]) {
         match self {

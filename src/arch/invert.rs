@@ -113,12 +113,14 @@ fn taken(
         let mut base = u64::from(expert) * elements;
         for (from, view, map) in &part.pieces {
             if *from == input {
-                made_of.push(Made { view, base, weight, map: inverse(*map) });
+                made_of.push(Made { view, base, weight, map: map.inverse() });
             }
             base += view.len();
         }
     }
-    let data = rows_apart(&taken.shape, &made_of).or_else(|| woven(&taken.shape, &made_of));
+    let data = rows_apart(&taken.shape, &made_of)
+        .or_else(|| rows_of_parts(&taken.shape, &made_of))
+        .or_else(|| woven(&taken.shape, &made_of));
     let data = data.ok_or_else(|| InvertError::Irreversible { name: name.clone() })?;
     Ok(ModelTensor { name, shape: taken.shape.clone(), dtype: list[made[0]].dtype, data })
 }
@@ -150,6 +152,22 @@ fn rows_apart(shape: &[u64], made: &[Made<'_>]) -> Option<TensorData> {
         next += run.piece.view.row_count();
     }
     (next == rows).then(|| TensorData::Pieces(runs.into_iter().map(|run| run.piece).collect()))
+}
+
+/// A tensor all of which became one, with the parts of every row in another order.
+fn rows_of_parts(shape: &[u64], made: &[Made<'_>]) -> Option<TensorData> {
+    let [Made { view, base, weight, map }] = *made else { return None };
+    let mut axes = both_axes(view)?;
+    let columns = axes.pop().filter(|columns| columns.taken == 1)?;
+    let tiles = axes.iter().rev().try_fold(columns.length, |stride, axis| {
+        if axis.taken == stride { stride.checked_mul(axis.length) } else { None }
+    });
+    if view.base != 0 || tiles != shape.iter().try_fold(1u64, |product, length| product.checked_mul(*length)) {
+        return None;
+    }
+    let rows = axes.iter().map(|axis| Axis::new(axis.length, axis.made)).collect();
+    let view = View { base, rows, columns: Axis::new(columns.length, columns.made) };
+    Some(TensorData::Pieces(vec![Piece { weight, view, map }]))
 }
 
 /// A tensor whose rows come from several weights, each in turn.
@@ -266,16 +284,6 @@ fn add_runs(shape: &[u64], made: &Made<'_>, runs: &mut Vec<Run>) -> Option<()> {
         runs.push(Run { first, piece: Piece { weight, view: View { base, rows: rows.clone(), columns }, map } });
     }
     Some(())
-}
-
-fn inverse(map: Map) -> Map {
-    match map {
-        Map::Same => Map::Same,
-        Map::PlusOne => Map::MinusOne,
-        Map::MinusOne => Map::PlusOne,
-        Map::MinusExp => Map::LogOfMinus,
-        Map::LogOfMinus => Map::MinusExp,
-    }
 }
 
 #[cfg(test)]

@@ -70,21 +70,22 @@ pub(super) fn plan(
     Ok(output)
 }
 
-/// Whether `dtype` holds all values of a vector.
+/// Whether the values of a vector, rounded to `dtype`, become those that are stored again.
 fn is_exact(weights: &Weights, tensor: &ModelTensor, dtype: Dtype) -> bool {
     let level = Level::detect();
     tensor.data.pieces().iter().all(|piece| {
         let weight = &weights.list()[piece.weight];
         // which of the values does not matter
-        let mut values = vec![0.0f32; weight.columns()];
-        (0..weight.elements() as usize / values.len().max(1)).all(|row| {
-            weights.decode(weight, level, row..row + 1, 0..values.len(), &mut values);
+        let mut stored = vec![0.0f32; weight.columns()];
+        (0..weight.elements() as usize / stored.len().max(1)).all(|row| {
+            weights.decode(weight, level, row..row + 1, 0..stored.len(), &mut stored);
+            let mut values = stored.clone();
             piece.map.apply(&mut values);
-            let mut rounded = vec![0.0f32; values.len()];
             let mut bytes = vec![0u8; dtype.byte_size(values.len() as u64).unwrap_or(0) as usize];
             quantize(level, dtype, &values, values.len(), None, &mut bytes);
-            dequantize(level, dtype, &bytes, &mut rounded);
-            values.iter().zip(&rounded).all(|(value, rounded)| value.to_bits() == rounded.to_bits())
+            dequantize(level, dtype, &bytes, &mut values);
+            piece.map.inverse().apply(&mut values);
+            values.iter().zip(&stored).all(|(value, stored)| value.to_bits() == stored.to_bits())
         })
     })
 }

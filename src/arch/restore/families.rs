@@ -24,6 +24,8 @@ pub(super) struct Family {
     pub without: &'static [&'static str],
     /// Settings that are true if there is a tensor of that name, else false.
     pub flags: &'static [(&'static str, &'static str)],
+    /// The tensors have the other names that the architecture knows, not those of its rules.
+    pub renames: bool,
     /// Sets what follows from several keys, or from none.
     pub own: fn(&Gguf<'_>, &mut Settings) -> Result<(), RestoreError>,
     /// Settings of which the file says nothing: named in a note.
@@ -40,6 +42,7 @@ const USUAL: Family = Family {
     keys: &[],
     without: &[],
     flags: &[],
+    renames: false,
     own: |_, _| Ok(()),
     assumed: &[],
 };
@@ -112,6 +115,26 @@ pub(super) const FAMILIES: &[Family] = &[
         },
         assumed: &["use_sliding_window", "sliding_window", "max_window_layers", "norm_topk_prob"],
         ..USUAL
+    },
+    Family {
+        architecture: "qwen3next",
+        config_name: "Qwen3NextForCausalLM",
+        model_type: "qwen3_next",
+        own: |gguf, settings| {
+            hybrid(gguf, settings)?;
+            set(settings, "norm_topk_prob", json!(true));
+            set(settings, "partial_rotary_factor", json!(rotated(gguf, gguf.required("attention.key_length")?)?));
+            Ok(())
+        },
+        assumed: &["use_sliding_window", "norm_topk_prob"],
+        ..HYBRID
+    },
+    Family { architecture: "qwen35", config_name: "Qwen3_5ForCausalLM", model_type: "qwen3_5_text", ..QWEN_3_5 },
+    Family {
+        architecture: "qwen35moe",
+        config_name: "Qwen3_5MoeForCausalLM",
+        model_type: "qwen3_5_moe_text",
+        ..QWEN_3_5
     },
     Family {
         architecture: "starcoder",
@@ -360,6 +383,47 @@ const LLAMA: Family = Family {
     ..USUAL
 };
 
+/// Linear attention in most layers; a layer that predicts further tokens has names of its own.
+const HYBRID: Family = Family {
+    keys: &[
+        ("expert_count", "num_experts"),
+        ("expert_feed_forward_length", "moe_intermediate_size"),
+        ("expert_shared_feed_forward_length", "shared_expert_intermediate_size"),
+        ("nextn_predict_layers", "mtp_num_hidden_layers"),
+        ("ssm.conv_kernel", "linear_conv_kernel_dim"),
+        ("ssm.state_size", "linear_key_head_dim"),
+        ("ssm.group_count", "linear_num_key_heads"),
+        ("ssm.time_step_rank", "linear_num_value_heads"),
+        ("full_attention_interval", "full_attention_interval"),
+    ],
+    without: &["block_count"],
+    renames: true,
+    ..USUAL
+};
+
+const QWEN_3_5: Family = Family {
+    own: |gguf, settings| {
+        hybrid(gguf, settings)?;
+        set(settings, "attn_output_gate", json!(true));
+        let mut rope = rope_parameters(settings);
+        let share = rotated(gguf, gguf.required("attention.key_length")?)?;
+        rope.insert("partial_rotary_factor".to_owned(), json!(share));
+        const SECTIONS: &str = "rope.dimension_sections";
+        // those that go without saying stand behind all others
+        if gguf.place(SECTIONS) < gguf.place("rope.freq_base") {
+            let Some(Value::Array(Array::I32(sections))) = gguf.get(SECTIONS) else {
+                return Err(gguf.wrong(SECTIONS));
+            };
+            rope.insert("mrope_section".to_owned(), json!(sections.iter().take(3).collect::<Vec<_>>()));
+            rope.insert("mrope_interleaved".to_owned(), json!(true));
+        }
+        set(settings, "rope_parameters", rope.into());
+        Ok(())
+    },
+    assumed: &["attn_output_gate", "full_attention_interval", "use_sliding_window"],
+    ..HYBRID
+};
+
 /// DeepSeek V2 and V2-Lite.
 const DEEPSEEK_2: Family = Family {
     architecture: "deepseek2",
@@ -426,6 +490,35 @@ fn set(settings: &mut Settings, key: &str, value: Json) {
 /// Qwen: windows are there to be switched on, which llama.cpp does not do.
 fn without_windows(settings: &mut Settings) {
     set(settings, "use_sliding_window", json!(false));
+}
+
+/// Takes the rotary settings out, as transformers 5 has them together.
+fn rope_parameters(settings: &mut Settings) -> Settings {
+    let mut rope = match settings.remove("rope_scaling") {
+        Some(Json::Object(scaling)) => scaling,
+        _ => Settings::from_iter([("rope_type".to_owned(), json!("default"))]),
+    };
+    rope.extend(settings.remove("rope_theta").map(|theta| ("rope_theta".to_owned(), theta)));
+    rope
+}
+
+/// Layers without those that predict further tokens, and of what kind each is; the heads of values.
+fn hybrid(gguf: &Gguf<'_>, settings: &mut Settings) -> Result<(), RestoreError> {
+    const RECURRENT: &str = "attention.recurrent_layers";
+    const HEADS: &str = "ssm.time_step_rank";
+    let predicting = gguf.whole("nextn_predict_layers")?.unwrap_or(0);
+    let layers = gguf.layers()?.checked_sub(predicting).ok_or_else(|| gguf.wrong("nextn_predict_layers"))?;
+    set(settings, "num_hidden_layers", json!(layers));
+    let Some(Value::Array(Array::Bool(recurrent))) = gguf.get(RECURRENT) else { return Err(gguf.wrong(RECURRENT)) };
+    let kinds = recurrent.iter().take(layers as usize);
+    let kinds = kinds.map(|recurrent| if *recurrent { "linear_attention" } else { "full_attention" });
+    set(settings, "layer_types", kinds.collect());
+    let size = gguf.required("ssm.inner_size")?.checked_div(gguf.required(HEADS)?);
+    set(settings, "linear_value_head_dim", json!(size.ok_or_else(|| gguf.wrong(HEADS))?));
+    let full = recurrent.iter().position(|recurrent| !recurrent).unwrap_or(0);
+    set(settings, "attention_bias", json!(gguf.has(&format!("blk.{full}.attn_q.bias"))));
+    without_windows(settings);
+    Ok(())
 }
 
 /// Share of `columns` that is rotated.
@@ -526,11 +619,7 @@ fn olmo3(gguf: &Gguf<'_>, settings: &mut Settings) -> Result<(), RestoreError> {
     if theta == json!(OLMO_3_SLIDING_THETA) {
         return Ok(());
     }
-    let mut full = match settings.remove("rope_scaling") {
-        Some(Json::Object(scaling)) => scaling,
-        _ => Settings::from_iter([("rope_type".to_owned(), json!("default"))]),
-    };
-    full.extend(settings.remove("rope_theta").map(|theta| ("rope_theta".to_owned(), theta)));
+    let full = rope_parameters(settings);
     let sliding = json!({"rope_type": "default", "rope_theta": theta});
     set(settings, "rope_parameters", json!({"full_attention": full, "sliding_attention": sliding}));
     Ok(())
@@ -545,11 +634,7 @@ fn glm(gguf: &Gguf<'_>, settings: &mut Settings) -> Result<(), RestoreError> {
 
 /// Ministral 3: all of its rotary settings in one place.
 fn ministral3(gguf: &Gguf<'_>, settings: &mut Settings) -> Result<(), RestoreError> {
-    let mut rope = match settings.remove("rope_scaling") {
-        Some(Json::Object(scaling)) => scaling,
-        _ => Settings::from_iter([("rope_type".to_owned(), json!("default"))]),
-    };
-    rope.extend(settings.remove("rope_theta").map(|theta| ("rope_theta".to_owned(), theta)));
+    let mut rope = rope_parameters(settings);
     for (key, setting) in [
         ("rope.scaling.yarn_log_multiplier", "mscale_all_dim"),
         ("rope.scaling.yarn_log_multiplier", "mscale"),

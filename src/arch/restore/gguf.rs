@@ -33,6 +33,12 @@ impl<'a> Gguf<'a> {
         format!("{}.{key}", self.prefix)
     }
 
+    /// Where a key stands among all, if it does.
+    pub fn place(&self, key: &str) -> Option<usize> {
+        let key = self.key(key);
+        self.metadata.iter().position(|(found, _)| found == key)
+    }
+
     /// The error that a key is missing or not as expected.
     pub fn wrong(&self, key: &str) -> RestoreError {
         RestoreError::Key { key: self.key(key) }

@@ -6,8 +6,8 @@
 
 mod families;
 mod gguf;
-mod norms;
 mod rope;
+mod rounded;
 
 use serde_json::{Map, Value as Json};
 use weightmill_formats::Metadata;
@@ -78,7 +78,10 @@ pub fn restore(model: &Model, weights: &Weights) -> Result<Restored, RestoreErro
     (row.complete)(&mut config)?;
     let description = (row.describe)(&config)?;
     let computed: Vec<&str> = description.computed.iter().map(|(name, _)| *name).collect();
-    let tensors = invert(weights, &description.rules, description.layers, &computed)?;
+    let mut tensors = invert(weights, &description.rules, description.layers, &computed)?;
+    if family.renames {
+        tensors.iter_mut().for_each(|tensor| tensor.name = own_name(&tensor.name, &description.renames));
+    }
     let mut notes = unexpressed(&gguf, row.name, &config, description)?;
     if !family.assumed.is_empty() {
         notes.push(format!(
@@ -87,8 +90,14 @@ pub fn restore(model: &Model, weights: &Weights) -> Result<Restored, RestoreErro
             family.assumed.join(", ")
         ));
     }
-    notes.extend(norms::note(weights, &tensors));
+    notes.extend(rounded::notes(weights, &tensors));
     Ok(Restored { config: settings, tensors, notes })
+}
+
+/// A name as the checkpoint has it.
+fn own_name(name: &str, renames: &[(String, String)]) -> String {
+    let found = renames.iter().find_map(|(own, common)| Some((own, name.strip_prefix(common.as_str())?)));
+    found.map_or_else(|| name.to_owned(), |(own, rest)| format!("{own}{rest}"))
 }
 
 /// Hyper-parameters that the restored config would not become again.

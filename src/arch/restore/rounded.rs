@@ -1,9 +1,12 @@
-//! Scales of norms that a family stores less one: how exactly they come back.
+//! Weights that are not in GGUF as a family stores them, but computed from them: how exactly they come back.
 //!
-//! GGUF has them with one added, as F32. Between 1/2 and 2 its numbers lie 2^-24 or 2^-23 apart, so of a bf16 number,
+//! Scales of norms are stored less one. GGUF has them with one added, as F32. Between 1/2 and 2 its numbers lie 2^-24 or 2^-23 apart, so of a bf16 number,
 //! which has 8 significant bits, the sum keeps all bits if it is at least 2^-16 (its last bit is worth 2^-23 then).
 //! A smaller one comes back as the nearest multiple of 2^-24 or 2^-23. Of a checkpoint in f16 the converter adds in f16,
 //! whose numbers lie 2^-11 or 2^-10 apart there: those that are no multiples of it are lost.
+//!
+//! State-space models store logarithms of decays, and GGUF has the decays in F32. 16-bit numbers come back exactly; of F32
+//! numbers below 1 several have the same exponential.
 
 use weightmill_kernels::{Dtype, Level};
 
@@ -13,11 +16,21 @@ use crate::weights::Weights;
 /// bf16 numbers from here on come back exactly.
 const EXACT: f32 = 1.0 / (1 << 16) as f32;
 
-/// What is to be said of the scales among `tensors`, if there are any that may have been rounded.
-pub(super) fn note(weights: &Weights, tensors: &[ModelTensor]) -> Option<String> {
+/// What is to be said of those among `tensors` that may have been rounded.
+pub(super) fn notes(weights: &Weights, tensors: &[ModelTensor]) -> Vec<String> {
+    let made_by = |map: Map| {
+        let pieces = tensors.iter().flat_map(|tensor| tensor.data.pieces());
+        pieces.filter(|piece| piece.map == map).map(|piece| piece.weight).collect::<Vec<usize>>()
+    };
+    let decays = (!made_by(Map::LogOfMinus).is_empty()).then(|| {
+        "A_log is computed back from its exponential: 16-bit numbers exactly, F32 numbers but for their last bits"
+            .to_owned()
+    });
+    scales(weights, &made_by(Map::MinusOne)).into_iter().chain(decays).collect()
+}
+
+fn scales(weights: &Weights, scales: &[usize]) -> Option<String> {
     let list = weights.list();
-    let scales = tensors.iter().flat_map(|tensor| tensor.data.pieces()).filter(|piece| piece.map == Map::MinusOne);
-    let scales: Vec<usize> = scales.map(|piece| piece.weight).collect();
     if scales.is_empty() {
         return None;
     }
