@@ -94,10 +94,11 @@ pub fn restore(model: &Model, weights: &Weights) -> Result<Restored, RestoreErro
     Ok(Restored { config: settings, tensors, notes })
 }
 
-/// A name as the checkpoint has it.
+/// A name as the checkpoint has it: by the most particular of the renames, and of several that say the same by the last.
 fn own_name(name: &str, renames: &[(String, String)]) -> String {
-    let found = renames.iter().find_map(|(own, common)| Some((own, name.strip_prefix(common.as_str())?)));
-    found.map_or_else(|| name.to_owned(), |(own, rest)| format!("{own}{rest}"))
+    let fitting = renames.iter().filter(|(_, common)| name.starts_with(common.as_str()));
+    let found = fitting.max_by_key(|(_, common)| common.len());
+    found.map_or_else(|| name.to_owned(), |(own, common)| format!("{own}{}", &name[common.len()..]))
 }
 
 /// Hyper-parameters that the restored config would not become again.
