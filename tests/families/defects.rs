@@ -110,6 +110,8 @@ fn a_missing_tensor() {
 #[test]
 fn another_shape() {
     for (case, name, shape) in [
+        ("qwen3", "model.layers.1.self_attn.o_proj.weight", json!([32, 32])),
+        ("gemma2", "model.norm.weight", json!([31])),
         ("mixtral", "model.layers.0.block_sparse_moe.gate.weight", json!([4, 32])),
         ("mixtral", "model.layers.1.block_sparse_moe.experts.0.w1.weight", json!([32, 48])),
         ("llama4", "language_model.model.layers.1.feed_forward.experts.gate_up_proj", json!([3, 48, 32])),
@@ -128,6 +130,8 @@ fn another_shape() {
 fn tensors_that_the_family_does_not_have() {
     for (case, name) in [
         ("qwen3_moe", "model.layers.0.mlp.up_proj.weight"),
+        ("qwen3", "model.layers.0.mlp.experts.0.up_proj.weight"),
+        ("gemma2", "model.layers.2.mlp.up_proj.weight"),
         ("qwen3_next", "model.layers.0.self_attn.q_proj.weight"),
         ("qwen3_next", "model.layers.0.eh_proj.weight"),
         ("deepseek_v2", "model.layers.0.mlp.experts.0.up_proj.weight"),
@@ -141,6 +145,9 @@ fn tensors_that_the_family_does_not_have() {
 #[test]
 fn settings_that_cannot_be() {
     for (case, key, value, says) in [
+        ("qwen3", "hidden_size", json!("32"), "\"32\", where a positive"),
+        ("qwen3", "rope_scaling", json!("yarn"), "\"yarn\", where an object is expected"),
+        ("gemma2", "rms_norm_eps", json!([1e-6]), "where a number is expected"),
         ("mixtral", "num_local_experts", json!("8"), "\"8\", where a positive"),
         ("mixtral", "num_local_experts", json!(4_000_000_000_u32), "4000000000 experts, but there are only"),
         ("qwen3_moe", "moe_intermediate_size", json!(-24), "-24, where a positive"),
@@ -186,11 +193,18 @@ fn pooling_that_cannot_be() {
 
 #[test]
 fn a_missing_shard() {
-    let golden = golden("mixtral");
-    let checkpoint = Checkpoint::make("mixtral", &golden);
-    let gone = "model-00002-of-00002.safetensors";
-    std::fs::remove_file(checkpoint.path.join(gone)).unwrap();
-    let (done, _) = convert(&checkpoint, &golden);
-    assert_eq!(done.status.code(), Some(1));
-    assert_says(&String::from_utf8_lossy(&done.stderr), &[gone]);
+    for case in ["mixtral", "qwen3", "gemma2"] {
+        let mut golden = golden(case);
+        if let [shard] = golden["shards"].as_array_mut().unwrap().as_mut_slice() {
+            let rest = shard.as_array_mut().unwrap().split_off(5);
+            golden["shards"].as_array_mut().unwrap().push(json!(rest));
+        }
+        let checkpoint = Checkpoint::make(case, &golden);
+        let gone = "model-00002-of-00002.safetensors";
+        std::fs::remove_file(checkpoint.path.join(gone)).unwrap();
+        let (done, out) = convert(&checkpoint, &golden);
+        assert_eq!(done.status.code(), Some(1));
+        assert_says(&String::from_utf8_lossy(&done.stderr), &[gone]);
+        assert!(!out.exists());
+    }
 }

@@ -83,6 +83,45 @@ fn families_equal_the_reference() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// The settings as another version of transformers writes them: `rope_theta`, `rope_scaling` and `torch_dtype`, or
+/// `rope_parameters` and `dtype`. The converter makes the same file of both.
+fn in_other_style(config: &mut Json) {
+    let top = config.as_object_mut().unwrap();
+    let dtype = [("torch_dtype", "dtype"), ("dtype", "torch_dtype")];
+    if let Some((value, name)) = dtype.iter().find_map(|(from, to)| Some((top.remove(*from)?, to))) {
+        top.insert((*name).to_owned(), value);
+    }
+    let text = match top.contains_key("text_config") {
+        true => top["text_config"].as_object_mut().unwrap(),
+        false => top,
+    };
+    if let Some(Json::Object(mut rope)) = text.remove("rope_parameters") {
+        text.extend(rope.remove("rope_theta").map(|theta| ("rope_theta".to_owned(), theta)));
+        text.insert("rope_scaling".to_owned(), Json::Object(rope));
+        return;
+    }
+    let mut rope = text.remove("rope_scaling").and_then(|rope| rope.as_object().cloned()).unwrap_or_default();
+    let kind = rope.remove("type").unwrap_or_else(|| json!("default"));
+    rope.entry("rope_type").or_insert(kind);
+    rope.extend(text.remove("rope_theta").map(|theta| ("rope_theta".to_owned(), theta)));
+    text.insert("rope_parameters".to_owned(), Json::Object(rope));
+}
+
+#[test]
+fn configs_of_both_styles_make_the_same_file() {
+    let failures: Vec<String> = cases()
+        .into_iter()
+        // these have settings for two kinds of layers in the one style and for one kind in the other
+        .filter(|(name, _)| !name.starts_with("gemma3") && !name.starts_with("olmo3"))
+        .flat_map(|(name, mut golden)| {
+            in_other_style(&mut golden["config"]);
+            let found = differences(&name, &golden);
+            found.into_iter().map(move |difference| format!("{name}: {difference}"))
+        })
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
 /// Fine-tuned models have lost the layers that predict further tokens, and their configs have not. What is expected is what
 /// the converter writes with `--no-mtp`.
 #[test]
