@@ -62,6 +62,17 @@ impl<S: Simd> Fit<S> {
     }
 }
 
+/// How levels are kept between 0 and the largest one.
+enum Clamp {
+    /// They are there already.
+    None,
+    /// None is above.
+    Below,
+    Both,
+    /// They may be too large for rounding as floats.
+    Integers,
+}
+
 impl ScaleMin {
     /// Searches sub-blocks of `N` elements `x` with weights `w`, one per lane.
     #[inline(always)]
@@ -97,8 +108,12 @@ impl ScaleMin {
             let new_scale = s.div(s.sub(s.mul(sum_w, sum_xl), s.mul(sum_x, sum_l)), determinant);
             let new_min = s.div(s.sub(s.mul(sum_l2, sum_x), s.mul(sum_l, sum_xl)), determinant);
             let positive = s.gt(new_min, zero);
-            let new_scale = s.select(positive, s.div(sum_xl, sum_l2), new_scale);
-            let new_min = s.select(positive, zero, new_min);
+            // Seldom: most sub-blocks have weights of both signs.
+            let (new_scale, new_min) = if s.any(positive) {
+                (s.select(positive, s.div(sum_xl, sum_l2), new_scale), s.select(positive, zero, new_min))
+            } else {
+                (new_scale, new_min)
+            };
             let error = self.error(s, new_scale, new_min, x, w, &levels);
 
             let better = s.and(s.gt(determinant, zero), s.lt(error, best));
@@ -132,25 +147,47 @@ impl ScaleMin {
         w: &[S::F32; N],
         levels: &mut [S::F32; N],
     ) -> [S::F32; 3] {
-        // Rounding is monotonic, so all elements lie where the extremes do. Denormal ranges have infinite inverses.
+        // Rounding is monotonic, so all levels lie between those of the extremes. Most steps give none above the top, and
+        // many none below zero; there a level of -0 does what 0 does. Denormal ranges have infinite inverses.
+        let ends = [scaled(s, lowest, min, inverse), scaled(s, highest, min, inverse)];
         let limit = s.splat(4_194_304.0);
-        let lowest = s.lt(s.abs(scaled(s, lowest, min, inverse)), limit);
-        let highest = s.lt(s.abs(scaled(s, highest, min, inverse)), limit);
-        let top = s.splat(self.max_level);
-        let mut sums = [s.splat(0.0); 3];
-        if s.all(s.and(lowest, highest)) {
-            // Floats that are not negative are ordered as their bits are, and integer units are less busy.
-            let (zero, top) = (s.splat_i32(0), s.to_bits(top));
-            for i in 0..N {
-                let level = s.to_bits(s.round_even(scaled(s, x[i], min, inverse)));
-                levels[i] = s.from_bits(s.min_i32(s.max_i32(level, zero), top));
-                sums = add(s, sums, levels[i], x[i], w[i]);
-            }
+        // In this order a NaN at either end comes through.
+        let (low, high) = (s.min(ends[0], ends[1]), s.max(ends[1], ends[0]));
+        let clamp = if !s.all(s.and(s.lt(s.neg(limit), low), s.lt(high, limit))) {
+            Clamp::Integers
+        } else if !s.all(s.lt(high, s.splat(self.max_level + 0.5))) {
+            Clamp::Both
+        } else if !s.all(s.le(s.splat(-0.5), low)) {
+            Clamp::Below
         } else {
-            let (zero, top) = (s.splat_i32(0), s.trunc_i32(top));
-            for i in 0..N {
-                levels[i] = s.to_f32(s.max_i32(s.min_i32(s.nearest_i32(scaled(s, x[i], min, inverse)), top), zero));
-                sums = add(s, sums, levels[i], x[i], w[i]);
+            Clamp::None
+        };
+        let mut sums = [s.splat(0.0); 3];
+        macro_rules! each {
+            (|$v:ident| $level:expr) => {
+                for i in 0..N {
+                    let $v = scaled(s, x[i], min, inverse);
+                    levels[i] = $level;
+                    let wl = s.mul(w[i], levels[i]);
+                    sums[0] = s.add(sums[0], wl);
+                    sums[1] = s.add(sums[1], s.mul(wl, levels[i]));
+                    sums[2] = s.add(sums[2], s.mul(wl, x[i]));
+                }
+            };
+        }
+        // Floats that are not negative are ordered as their bits are, and integer units are less busy.
+        let zero = s.splat_i32(0);
+        let top = s.splat(self.max_level);
+        match clamp {
+            Clamp::None => each!(|v| s.round_even(v)),
+            Clamp::Below => each!(|v| s.from_bits(s.max_i32(s.to_bits(s.round_even(v)), zero))),
+            Clamp::Both => {
+                let top = s.to_bits(top);
+                each!(|v| s.from_bits(s.min_i32(s.max_i32(s.to_bits(s.round_even(v)), zero), top)));
+            }
+            Clamp::Integers => {
+                let top = s.trunc_i32(top);
+                each!(|v| s.to_f32(s.max_i32(s.min_i32(s.nearest_i32(v), top), zero)));
             }
         }
         sums
@@ -184,10 +221,4 @@ impl ScaleMin {
 #[inline(always)]
 fn scaled<S: Simd>(s: S, x: S::F32, min: S::F32, inverse: S::F32) -> S::F32 {
     s.mul(inverse, s.sub(x, min))
-}
-
-#[inline(always)]
-fn add<S: Simd>(s: S, sums: [S::F32; 3], level: S::F32, x: S::F32, w: S::F32) -> [S::F32; 3] {
-    let wl = s.mul(w, level);
-    [s.add(sums[0], wl), s.add(sums[1], s.mul(wl, level)), s.add(sums[2], s.mul(wl, x))]
 }
