@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use serde_json::{Map, Value as Json, json};
 
 use crate::checkpoint::Checkpoint;
-use crate::described::{entry, sha256};
+use crate::described::{digest, entry};
 use crate::{cases, convert};
 
 /// Architectures that are refused.
@@ -230,7 +230,7 @@ fn tensors(path: &Path) -> BTreeMap<String, (Vec<u64>, String, String)> {
     let source = weightmill_formats::open(path).unwrap();
     let tensors = source.tensors().iter();
     tensors
-        .map(|info| (info.name.clone(), (info.shape.clone(), info.dtype.name().to_owned(), sha256(source.view(info)))))
+        .map(|info| (info.name.clone(), (info.shape.clone(), info.dtype.name().to_owned(), digest(source.view(info)))))
         .collect()
 }
 

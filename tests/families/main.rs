@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use checkpoint::Checkpoint;
-use described::{compare, entry, sha256};
+use described::{compare, digest, entry};
 use serde_json::{Value as Json, json};
 use weightmill::arch::ARCHITECTURES;
 
@@ -161,7 +161,7 @@ fn differences_with(name: &str, golden: &Json, arguments: &[&str]) -> Vec<String
     let tensors: Vec<Json> = file
         .tensors()
         .iter()
-        .map(|tensor| json!([tensor.name, tensor.shape, tensor.dtype.name(), sha256(file.view(tensor))]))
+        .map(|tensor| json!([tensor.name, tensor.shape, tensor.dtype.name(), digest(file.view(tensor))]))
         .collect();
     let mut differences = Vec::new();
     compare(&golden["metadata"], &metadata, &mut differences);
@@ -172,7 +172,7 @@ fn differences_with(name: &str, golden: &Json, arguments: &[&str]) -> Vec<String
 /// An entry with a digest in place of a long text.
 fn shortened(mut entry: Json) -> Json {
     if let Some(text) = entry[2].as_str().filter(|text| text.chars().count() >= LONG_TEXT) {
-        entry[2] = json!([text.chars().count(), sha256(text)]);
+        entry[2] = json!([text.chars().count(), digest(text)]);
     }
     entry
 }

@@ -186,18 +186,18 @@ def make(folder, k):
 def describe(path):
     from gguf import GGUFReader
     reader, metadata = GGUFReader(path), []
-    digest = lambda text: hashlib.sha256(text.encode()).hexdigest()
+    digest = lambda data: hashlib.sha256(data).hexdigest()[:16]
     for key, f in reader.fields.items():
         if key.startswith("GGUF."):
             continue
         kind, value = "/".join(x.name for x in f.types), f.contents()
         if isinstance(value, list) and len(value) > LONG_ARRAY:
-            value = [len(value), digest(json.dumps(value, ensure_ascii=False, separators=(",", ":")))]
+            value = [len(value), digest(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())]
         elif isinstance(value, str) and len(value) > LONG_TEXT:
-            value = [len(value), digest(value)]
+            value = [len(value), digest(value.encode())]
         metadata.append([key, kind, value])
     tensors = [[x.name, [int(n) for n in reversed(x.shape)], x.tensor_type.name,
-                hashlib.sha256(np.ascontiguousarray(x.data).tobytes()).hexdigest()] for x in reader.tensors]
+                digest(np.ascontiguousarray(x.data).tobytes())] for x in reader.tensors]
     return metadata, tensors
 
 

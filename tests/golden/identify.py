@@ -277,7 +277,7 @@ def describe(path):
             continue
         kind, value = "/".join(x.name for x in f.types), f.contents()
         if isinstance(value, list) and len(value) > 40:
-            value = [len(value), hashlib.sha256(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()]
+            value = [len(value), hashlib.sha256(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()[:16]]
         metadata.append([key, kind, value])
     out = []
     for x in reader.tensors:
@@ -286,6 +286,19 @@ def describe(path):
             row.append([int(bits) for bits in x.data.view("uint32")])
         out.append(row)
     return metadata, out
+
+
+def write(rows):
+    """Prints the cases. What they have in common is written once: files, lists of tensors and entries of metadata stand as
+    numbers, positions in `values`."""
+    texts = {}
+    line = lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    number = lambda value: texts.setdefault(line(value), len(texts))
+    for row in rows:
+        row["files"] = {name: number(content) for name, content in row["files"].items()}
+        row["metadata"] = [number(entry) for entry in row["metadata"]]
+        row["checkpoint"], row["tensors"] = number(row["checkpoint"]), number(row["tensors"])
+    print('{"values":[\n' + ",\n".join(texts) + '\n],"cases":[\n' + ",\n".join(map(line, rows)) + "\n]}")
 
 
 def main():
@@ -311,7 +324,6 @@ def main():
                 convert_hf_to_gguf.main()
             metadata, got = describe(out)
             rows.append({"case": k["name"], "edits": k["edits"], "files": k["files"], "checkpoint": listed, "metadata": metadata, "tensors": got})
-    print("[\n" + ",\n".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows) + "\n]")
-
+    write(rows)
 
 main()

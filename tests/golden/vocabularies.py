@@ -261,7 +261,7 @@ def describe(path, by_hand):
             metadata.insert(1 + next(i for i, entry in enumerate(metadata) if entry[0] == "tokenizer.ggml.token_type"), [key, kind, value])
     for entry in metadata:
         if isinstance(entry[2], list) and len(entry[2]) > 40:
-            entry[2] = [len(entry[2]), hashlib.sha256(json.dumps(entry[2], ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()]
+            entry[2] = [len(entry[2]), hashlib.sha256(json.dumps(entry[2], ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()[:16]]
     return metadata
 
 

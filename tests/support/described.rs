@@ -28,14 +28,14 @@ pub fn entry(key: &str, value: &Value) -> Json {
         other => panic!("no such value is expected here: {other:?}"),
     };
     match value.as_array() {
-        Some(items) if items.len() >= LONG_ARRAY => json!([key, kind, [items.len(), sha256(value.to_string())]]),
+        Some(items) if items.len() >= LONG_ARRAY => json!([key, kind, [items.len(), digest(value.to_string())]]),
         _ => json!([key, kind, value]),
     }
 }
 
-/// SHA-256 in hexadecimal digits.
-pub fn sha256(bytes: impl AsRef<[u8]>) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+/// The first 16 hexadecimal digits of the SHA-256.
+pub fn digest(bytes: impl AsRef<[u8]>) -> String {
+    Sha256::digest(bytes)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Adds to `differences` what distinguishes the rows of a golden file from those that were made.
