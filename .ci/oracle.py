@@ -266,7 +266,7 @@ def quantizer():
     """Against llama.cpp's quantizer run on our own 16- or 32-bit file: rows of 576, other source types, options."""
     import ggml  # noqa: F401  (its presence is what is checked here; it runs as a program below)
     plain, options = smol(PLAIN), FIXTURES / "tiny-llama"
-    kinds = "Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ3_M IQ4_XS TQ2_0 Q2_0 MXFP4_MOE"
+    kinds = "Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ4_XS TQ2_0 Q2_0 MXFP4_MOE"
     cases = [(plain, "BF16", kind, [], []) for kind in kinds.split()]
     cases += [(smol(f"{kind}/{WIDE}", "--wide", "--dtype", kind.lower()), kind, q, [], [])
               for kind in ("F16", "F32") for q in ("Q4_K_M", "Q8_0", "Q5_0", "Q3_K_M")]
