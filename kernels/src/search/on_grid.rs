@@ -107,46 +107,26 @@ impl<G: Grid, S: Simd> OnGrid<G, S> {
     pub fn search(&mut self, s: S, rules: Rules, numbers: Magnitudes, mapped: f32, scale: f32) -> Found {
         let groups = rules.len / G::DIMS;
         let steps = Steps::<S>::new::<G>(s, rules, mapped, numbers);
-        let mut changes = 0;
         for group in 0..groups {
-            changes |= self.choose(s, &steps, numbers, group);
-        }
-
-        // Steps of the same levels as the one before would change nothing. The others go into lanes if that saves vectors.
-        let mut tried = [0u8; STEPS];
-        let count = changes.count_ones() as usize;
-        let few = count.div_ceil(S::LANES) < steps.vectors;
-        let count = if few { count } else { steps.count };
-        for (at, tried) in tried[..count].iter_mut().enumerate() {
-            *tried = if few { changes.trailing_zeros() as u8 } else { at as u8 };
-            changes &= changes.wrapping_sub(1);
+            self.choose(s, &steps, numbers, group);
         }
         // What the fits to the levels lower the error by.
         let mut sums = [[0.0; STEPS]; 2];
-        for at in (0..count).step_by(S::LANES) {
+        for at in (0..steps.count).step_by(S::LANES) {
             let mut levels = [s.splat_i32(0); GROUPS];
             for (levels, chosen) in levels[..groups].iter_mut().zip(&self.chosen) {
-                let mut lanes = [0; ROOM];
-                if few {
-                    for (lane, &step) in lanes.iter_mut().zip(&tried[at..count]) {
-                        *lane = chosen[usize::from(step)];
-                    }
-                } else {
-                    lanes[..S::LANES].copy_from_slice(&chosen[at..][..S::LANES]);
-                }
-                *levels = s.load_i32(&lanes);
+                *levels = s.load_i32(&chosen[at..]);
             }
             let [sum_qx, sum_q2] = self.sums(s, numbers, &levels[..groups]);
             s.store(sum_qx, &mut sums[0][at..]);
             s.store(sum_q2, &mut sums[1][at..]);
         }
         let (mut best, mut scale, mut step) = (0.0, scale, None);
-        for (at, &tried) in tried[..count].iter().enumerate() {
-            let [sum_qx, sum_q2] = [sums[0][at], sums[1][at]];
+        for (at, (&sum_qx, &sum_q2)) in sums[0].iter().zip(&sums[1]).take(steps.count).enumerate() {
             if sum_q2 > 0.0 && sum_qx * sum_qx > best * sum_q2 {
                 scale = sum_qx / sum_q2;
                 best = scale * sum_qx;
-                step = Some(usize::from(tried));
+                step = Some(at);
             }
         }
 
@@ -170,9 +150,9 @@ impl<G: Grid, S: Simd> OnGrid<G, S> {
         found
     }
 
-    /// Chooses the points of a group for all steps. Returns bits of those that may differ from the step before.
+    /// Chooses the points of a group for all steps.
     #[inline(always)]
-    fn choose(&mut self, s: S, steps: &Steps<S>, numbers: Magnitudes, group: usize) -> u32 {
+    fn choose(&mut self, s: S, steps: &Steps<S>, numbers: Magnitudes, group: usize) {
         let target = numbers.target::<G>(group);
         let mut codes = [0; STEPS];
         for vector in 0..steps.vectors {
@@ -181,9 +161,8 @@ impl<G: Grid, S: Simd> OnGrid<G, S> {
         let (chosen, points) = (&mut self.chosen[group], &mut self.points[group]);
         *points = 0;
         let of_steps = u32::MAX >> (STEPS - steps.count);
-        let runs = changes(s, &codes) & of_steps;
         let mut margin = None;
-        let mut left = runs;
+        let mut left = changes(s, &codes) & of_steps;
         while left != 0 {
             let first = left.trailing_zeros() as usize;
             left &= left - 1;
@@ -209,7 +188,6 @@ impl<G: Grid, S: Simd> OnGrid<G, S> {
                 }
             }
         }
-        runs | changes(s, chosen.first_chunk().expect("all steps")) & of_steps
     }
 
     /// The sums of `w q x` and `w q q` over the numbers for levels of the groups, of one step in each lane.

@@ -94,13 +94,49 @@ impl<B: GridBlock> Encode for Blocks<B> {
         let factor = s.splat(B::VARIANCE_FACTOR);
         s.store(s.div(s.mul(factor, squares), s.splat(LEN as f32)), &mut variances);
         let mut search = OnGrid::<B::Grid, S>::new();
-        for (lane, &variance) in variances[..S::LANES.min(batch.count - batch.first)].iter().enumerate() {
-            let mut block = Block::new::<S, B>(s, batch, lane, variance);
-            let block_bytes = &mut dst[(batch.first + lane) * B::BYTES..][..B::BYTES];
-            block_bytes.fill(0);
-            B::store(block_bytes, &block.search::<S, B>(s, &mut search));
+        let count = S::LANES.min(batch.count - batch.first);
+        // As many super-blocks at a time as have a vector's worth of sub-blocks of 32.
+        let together = (S::LANES / (LEN / SUB_LEN)).clamp(1, MOST);
+        for first in (0..count).step_by(together) {
+            let mut blocks = [Block::EMPTY; MOST];
+            let blocks = &mut blocks[..together.min(count - first)];
+            for (block, lane) in blocks.iter_mut().zip(first..) {
+                block.set::<S, B>(s, batch, lane, variances[lane]);
+            }
+            let scales = if B::SEARCH_FIRST { scales::<S, B>(s, blocks) } else { [0.0; 16] };
+            for ((block, scales), lane) in blocks.iter_mut().zip(scales.chunks_exact(LEN / SUB_LEN)).zip(first..) {
+                let block_bytes = &mut dst[(batch.first + lane) * B::BYTES..][..B::BYTES];
+                block_bytes.fill(0);
+                B::store(block_bytes, &block.search::<S, B>(s, &mut search, scales));
+            }
         }
     }
+}
+
+/// Weights of a sub-block where the scale is first searched without the grid.
+const SUB_LEN: usize = 32;
+/// The most super-blocks that this is done for at a time.
+const MOST: usize = 2;
+
+/// The scales of sub-blocks of 32 with levels up to 4, without the grid. Here a lane holds one sub-block.
+#[inline(always)]
+fn scales<S: Simd, B: GridBlock>(s: S, blocks: &[Block]) -> [f32; 16] {
+    assert_eq!(B::RULES.len, SUB_LEN);
+    let [mut of_x, mut of_w] = [[0.0; MOST * LEN]; 2];
+    for (at, block) in blocks.iter().enumerate() {
+        of_x[at * LEN..][..LEN].copy_from_slice(&block.x);
+        of_w[at * LEN..][..LEN].copy_from_slice(&block.w);
+    }
+    let subs = blocks.len() * (LEN / SUB_LEN);
+    let mut scales = [0.0; 16];
+    for first in (0..subs).step_by(S::LANES) {
+        let [mut x, mut w] = [[s.splat(0.0); SUB_LEN]; 2];
+        let start = |lane: usize| (first + lane).min(subs - 1) * SUB_LEN;
+        s.transpose(&of_x, start, &mut x);
+        s.transpose(&of_w, start, &mut w);
+        s.store(Positive::search(s, &x, &w, 4).scale, &mut scales[first..]);
+    }
+    scales
 }
 
 /// A super-block of magnitudes.
@@ -115,10 +151,11 @@ struct Block {
 }
 
 impl Block {
+    const EMPTY: Block = Block { x: [0.0; LEN], w: [0.0; LEN], wx: [0.0; LEN], root: [0.0; LEN], signs: [0; LEN / 8] };
+
+    /// Takes the weights of a lane into an empty one.
     #[inline(always)]
-    fn new<S: Simd, B: GridBlock>(s: S, batch: &Batch, lane: usize, variance: f32) -> Self {
-        let zeros = [0.0; LEN];
-        let mut block = Block { x: zeros, w: zeros, wx: zeros, root: zeros, signs: [0; LEN / 8] };
+    fn set<S: Simd, B: GridBlock>(&mut self, s: S, batch: &Batch, lane: usize, variance: f32) {
         let weights = &batch.weights[batch.start(lane)..][..LEN];
         let importance = batch.importance.map(|importance| &importance[batch.importance_start(lane)..][..LEN]);
         let variance = s.splat(variance);
@@ -130,21 +167,20 @@ impl Block {
             };
             let negative = s.not(s.ge(x, s.splat(0.0)));
             let bits = s.bits(negative) << (at % 8);
-            block.signs[at / 8] |= bits as u8;
+            self.signs[at / 8] |= bits as u8;
             if S::LANES > 8 {
-                block.signs[at / 8 + 1] |= (bits >> 8) as u8;
+                self.signs[at / 8 + 1] |= (bits >> 8) as u8;
             }
-            s.store(s.select(negative, s.neg(x), x), &mut block.x[at..]);
-            s.store(w, &mut block.w[at..]);
-            s.store(s.sqrt(w), &mut block.root[at..]);
+            s.store(s.select(negative, s.neg(x), x), &mut self.x[at..]);
+            s.store(w, &mut self.w[at..]);
+            s.store(s.sqrt(w), &mut self.root[at..]);
         }
         if B::EVEN_SIGNS {
-            block.make_signs_even();
+            self.make_signs_even();
         }
         for at in (0..LEN).step_by(S::LANES) {
-            s.store(s.mul(s.load(&block.w[at..]), s.load(&block.x[at..])), &mut block.wx[at..]);
+            s.store(s.mul(s.load(&self.w[at..]), s.load(&self.x[at..])), &mut self.wx[at..]);
         }
-        block
     }
 
     #[inline(always)]
@@ -164,7 +200,12 @@ impl Block {
     }
 
     #[inline(always)]
-    fn search<S: Simd, B: GridBlock>(&mut self, s: S, search: &mut OnGrid<B::Grid, S>) -> Found<B::Grid> {
+    fn search<S: Simd, B: GridBlock>(
+        &mut self,
+        s: S,
+        search: &mut OnGrid<B::Grid, S>,
+        first: &[f32],
+    ) -> Found<B::Grid> {
         let (len, dims) = (B::RULES.len, B::Grid::DIMS);
         let (subs, groups) = (LEN / len, len / dims);
         let mut found = Found {
@@ -176,7 +217,6 @@ impl Block {
             signs: self.signs,
             grid: core::marker::PhantomData,
         };
-        let first = if B::SEARCH_FIRST { self.scales::<S, B>(s) } else { [0.0; 16] };
         let mut scales = [0.0; 16];
         let mut largest = 0.0f32;
         for sub in 0..subs {
@@ -230,21 +270,5 @@ impl Block {
             s.store_u8(scale, &mut found.scales[at..]);
         }
         found
-    }
-
-    /// The scales of sub-blocks of 32 with levels up to 4, without the grid. Here a lane holds one sub-block.
-    #[inline(always)]
-    fn scales<S: Simd, B: GridBlock>(&self, s: S) -> [f32; 16] {
-        const SUB_LEN: usize = 32;
-        assert_eq!(B::RULES.len, SUB_LEN);
-        let mut scales = [0.0; 32];
-        for first in (0..LEN / SUB_LEN).step_by(S::LANES) {
-            let [mut x, mut w] = [[s.splat(0.0); SUB_LEN]; 2];
-            let start = |lane: usize| (first + lane) * SUB_LEN % LEN;
-            s.transpose(&self.x, start, &mut x);
-            s.transpose(&self.w, start, &mut w);
-            s.store(Positive::search(s, &x, &w, 4).scale, &mut scales[first..]);
-        }
-        *scales.first_chunk().expect("16 scales")
     }
 }
