@@ -64,6 +64,10 @@ fn blocks_equal_the_references() {
         for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
             scope.spawn(|| {
                 while let Some(&dtype) = TYPES.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // The types on grids are encoded with the standard library only.
+                    if cfg!(not(feature = "std")) && dtype.info().quantize.is_none() {
+                        continue;
+                    }
                     let found = differences(dtype, cases, golden);
                     faults.lock().expect("no thread panicked").extend(found);
                 }
