@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 use weightmill_formats::{Array, Metadata, Value};
 
-use super::families::Family;
+use super::family::Family;
 use super::{RestoreError, Settings};
 use crate::arch::hyper;
 use crate::weights::{Weight, Weights};

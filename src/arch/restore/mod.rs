@@ -5,9 +5,11 @@
 //! again.
 
 mod families;
+mod family;
 mod gguf;
 mod rope;
 mod rounded;
+mod settings;
 
 use serde_json::{Map, Value as Json};
 use weightmill_formats::Metadata;
@@ -18,6 +20,7 @@ use super::{ARCHITECTURES, Description, append, hyper};
 use crate::model::{Model, ModelTensor};
 use crate::weights::Weights;
 use families::FAMILIES;
+use family::Family;
 use gguf::Gguf;
 
 pub use gguf::to_json;
@@ -64,7 +67,7 @@ pub struct Restored {
 /// If the architecture is not one of those that can be restored, or if metadata and tensors contradict it.
 pub fn restore(model: &Model, weights: &Weights) -> Result<Restored, RestoreError> {
     let gguf = Gguf { prefix: &model.architecture, metadata: &model.metadata, weights };
-    let fits = |family: &&families::Family| family.architecture == model.architecture && (family.when)(&gguf);
+    let fits = |family: &&Family| family.architecture == model.architecture && (family.when)(&gguf);
     let family = FAMILIES.iter().find(fits).ok_or_else(|| {
         let mut supported: Vec<&str> = FAMILIES.iter().map(|family| family.architecture).collect();
         supported.dedup();
