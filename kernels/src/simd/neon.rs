@@ -107,11 +107,16 @@ impl Simd for Neon {
         fn neg(v: float32x4_t) -> float32x4_t { vnegq_f32(v) }
         fn round_even(v: float32x4_t) -> float32x4_t { vrndnq_f32(v) }
         fn reduce_max(v: float32x4_t) -> f32 { vmaxvq_f32(v) }
+        fn reduce_min(v: float32x4_t) -> f32 { vminvq_f32(v) }
         fn lt(a: float32x4_t, b: float32x4_t) -> uint32x4_t { vcltq_f32(a, b) }
         fn le(a: float32x4_t, b: float32x4_t) -> uint32x4_t { vcleq_f32(a, b) }
         fn eq(a: float32x4_t, b: float32x4_t) -> uint32x4_t { vceqq_f32(a, b) }
         fn select(mask: uint32x4_t, yes: float32x4_t, no: float32x4_t) -> float32x4_t { vbslq_f32(mask, yes, no) }
 
+        fn bits(mask: uint32x4_t) -> u32 {
+            let of_lanes: [u32; N] = [1, 2, 4, 8];
+            vaddvq_u32(vandq_u32(mask, vld1q_u32(of_lanes.as_ptr())))
+        }
         fn any(mask: uint32x4_t) -> bool { vmaxvq_u32(mask) != 0 }
         fn all(mask: uint32x4_t) -> bool { vminvq_u32(mask) != 0 }
         fn and(a: uint32x4_t, b: uint32x4_t) -> uint32x4_t { vandq_u32(a, b) }
@@ -119,6 +124,10 @@ impl Simd for Neon {
         fn not(a: uint32x4_t) -> uint32x4_t { vmvnq_u32(a) }
 
         fn splat_i32(value: i32) -> int32x4_t { vdupq_n_s32(value) }
+        fn load_i32(src: &[i32]) -> int32x4_t {
+            let src: &[i32; N] = src.first_chunk().expect("a vector's worth of integers");
+            vld1q_s32(src.as_ptr())
+        }
         fn store_i32(v: int32x4_t, dst: &mut [i32]) -> () {
             let dst: &mut [i32; N] = dst.first_chunk_mut().expect("room for a vector");
             vst1q_s32(dst.as_mut_ptr(), v)
