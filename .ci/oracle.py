@@ -107,7 +107,7 @@ def tiny(golden_file):
     folder = MADE / "tiny" / golden_file.stem
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    case = json.loads(golden_file.read_text())
+    case = module.read(golden_file)
     last = case["config"].get("num_hidden_layers", 0) - 1
     for layer in range(last + 1, LAYERS.get(folder.name, 0)):
         case["config"]["num_hidden_layers"] = layer + 1
@@ -192,15 +192,16 @@ def families():
 def quantized_families():
     """Files of every family with types of several kinds: as llama.cpp's quantizer makes them of our 16-bit file, and loaded."""
     listed = subprocess.run([sys.executable, ORACLE / "families.py", "list"], check=True, capture_output=True, text=True).stdout.split()
-    folders = [(checkpoint("families.py", name, name), "bf16") for name in listed]
-    folders += [tiny(path) for path in sorted((TESTS / "golden/families").glob("*.json"))]
-    for folder, plain in folders:
+    kinds = ("Q4_K_M", "Q2_K", "Q5_K_S")
+    folders = [(checkpoint("families.py", name, name), "bf16", kinds) for name in listed]
+    folders += [(*tiny(path), kinds[:1]) for path in sorted((TESTS / "golden/families").glob("*.json"))]
+    for folder, plain, kinds in folders:
         name = folder.relative_to(MADE)
         source = output("source.gguf")
         if error := run(folder, "-t", plain, "-o", source):
             report(f"quantized_families {name}", error)
             continue
-        for kind in ("Q4_K_M", "Q2_K", "Q5_K_S"):
+        for kind in kinds:
             ours, theirs = output("ours.gguf"), output("theirs.gguf")
             try:
                 script("ggml.py", "model", source, theirs, kind)

@@ -11,11 +11,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use weightmill_kernels::{Dtype, Level, dequantize, quantize, validate};
 
-/// The first 64 bits of the SHA-256, as in `make.py`.
+/// The first 48 bits of the SHA-256, as in `make.py`.
 fn digest(parts: &[&[u8]]) -> String {
     let mut hash = Sha256::new();
     parts.iter().for_each(|part| hash.update(part));
-    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn bytes(values: &[f32]) -> Vec<u8> {

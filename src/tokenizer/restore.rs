@@ -161,7 +161,9 @@ impl Vocabulary<'_> {
                     json!({"type": "Sequence", "processors": [byte_level, template]})
                 }
                 Some(template) => template,
-                None => byte_level.clone(),
+                // it makes the converter say that nothing is added
+                None if self.flag("tokenizer.ggml.add_eos_token").is_some() => byte_level.clone(),
+                None => Json::Null,
             },
             "decoder": byte_level,
             "model": {

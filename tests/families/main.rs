@@ -34,8 +34,17 @@ fn cases() -> Vec<(String, Json)> {
     paths.iter().map(|path| (name(path), golden(&name(path)))).collect()
 }
 
+/// A golden file, with what it has in common with the one that it names as `like`.
 fn golden(name: &str) -> Json {
-    serde_json::from_slice(&fs::read(Path::new(GOLDEN).join(name).with_extension("json")).unwrap()).unwrap()
+    let text = fs::read(Path::new(GOLDEN).join(name).with_extension("json")).unwrap();
+    let mut golden: Json = serde_json::from_slice(&text).unwrap();
+    if let Some(Json::String(like)) = golden.as_object_mut().unwrap().remove("like") {
+        let Json::Object(common) = self::golden(&like) else { panic!("{like} is no object") };
+        for (part, value) in common {
+            golden.as_object_mut().unwrap().entry(part).or_insert(value);
+        }
+    }
+    golden
 }
 
 /// Runs the program on the checkpoint of a golden file; what it said, and where the output is if there is one.

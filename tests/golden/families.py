@@ -208,13 +208,35 @@ def convert(folder, out, outtype):
         convert_hf_to_gguf.main()
 
 
+def read(path):
+    """A golden file, with what it has in common with the one that it names as `like`."""
+    golden = json.loads(path.read_text())
+    return json.loads((path.parent / f"{golden['like']}.json").read_text()) | golden if "like" in golden else golden
+
+
+def share(folder):
+    """Leaves out of golden files what an earlier one has too, whose name they get as `like`."""
+    goldens = {path.stem: read(path) for path in sorted(folder.glob("*.json"))}
+    whole = []
+    for name, golden in goldens.items():
+        golden.pop("like", None)
+        common = lambda other: [part for part in ("shards", "metadata", "tensors") if golden[part] == goldens[other][part]]
+        saved = lambda other: sum(len(json.dumps(golden[part])) for part in common(other))
+        like = max(whole, key=saved, default=None)
+        if like and saved(like) > 1000:
+            golden = {"like": like} | {part: value for part, value in golden.items() if part not in common(like)}
+        else:
+            whole.append(name)
+        (folder / f"{name}.json").write_text(text(golden))
+
+
 def text(golden):
     """One line per setting, tensor and key, so that changes can be read."""
     compact = lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     rows = lambda items: "[\n" + ",\n".join(compact(x) for x in items) + "\n]"
-    shards = "[" + ",\n".join(rows(shard) for shard in golden["shards"]) + "]"
-    parts = [("config", compact(golden["config"])), ("files", compact(golden["files"])), ("outtype", compact(golden["outtype"])),
-             ("shards", shards), ("metadata", rows(golden["metadata"])), ("tensors", rows(golden["tensors"]))]
+    shards = lambda items: "[" + ",\n".join(map(rows, items)) + "]"
+    written = {"like": compact, "config": compact, "files": compact, "outtype": compact, "shards": shards, "metadata": rows, "tensors": rows}
+    parts = [(name, written[name](golden[name])) for name in written if name in golden]
     return "{\n" + ",\n".join(f'"{name}": {value}' for name, value in parts) + "\n}\n"
 
 
@@ -246,6 +268,7 @@ def main():
             metadata, tensors = describe(out)
             (HERE / "families" / f"{name}.json").write_text(text({**cases[name], "metadata": metadata, "tensors": tensors}))
             print(name, len(metadata), "keys", len(tensors), "tensors", flush=True)
+    share(HERE / "families")
 
 
 if __name__ == "__main__":

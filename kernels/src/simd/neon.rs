@@ -74,12 +74,14 @@ impl Simd for Neon {
             let bytes = vaddq_u32(vmulq_n_u32(first, 0x0101_0101), vdupq_n_u32(0x0302_0100));
             let bytes = vreinterpretq_u8_u32(bytes);
             let quarter = |at: usize| vreinterpretq_u8_f32(self.load(&table[at..]));
+            let eight = || uint8x16x2_t(quarter(0), quarter(4));
             let sixteen = |at: usize| uint8x16x4_t(quarter(at), quarter(at + 4), quarter(at + 8), quarter(at + 12));
             vreinterpretq_f32_u8(match M {
+                8 => vqtbl2q_u8(eight(), bytes),
                 16 => vqtbl4q_u8(sixteen(0), bytes),
                 // An index outside gives zero in the first instruction and leaves what is there in the second.
                 32 => vqtbx4q_u8(vqtbl4q_u8(sixteen(0), bytes), sixteen(16), vsubq_u8(bytes, vdupq_n_u8(64))),
-                _ => panic!("tables have 16 or 32 entries"),
+                _ => panic!("tables have 8, 16 or 32 entries"),
             })
         }
     }

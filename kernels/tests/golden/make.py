@@ -14,7 +14,7 @@ llama.cpp v0.5.0 (x86-64, no fused multiply-add), and `lib`, the loaded library.
     TYPE CASE IMPORTANCE aborted                     the reference ends the process instead of writing blocks
     TYPE decode DIGEST                               random blocks dequantized (Q8_1 by its definition in ggml-common.h)
 
-A digest is the first 64 bits of a SHA-256.
+A digest is the first 48 bits of a SHA-256.
 """
 import ctypes, hashlib, importlib.util, os, pathlib, signal, sys
 import numpy as np
@@ -29,7 +29,7 @@ ggml.lib.ggml_validate_row_data.restype = ctypes.c_bool
 
 
 def digest(*arrays):
-    return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()[:16]
+    return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()[:12]
 
 
 def first_rejected(kind, blocks):
