@@ -267,8 +267,12 @@ impl Vocabulary<'_> {
     fn config(&self, class: &str, first: usize) -> Json {
         let mut config = Map::new();
         let mut set = |key: &str, value: Json| drop(config.insert(key.to_owned(), value));
-        for (key, name) in [("bos", "add_bos_token"), ("eos", "add_eos_token")] {
-            if let Some(flag) = self.flag(&format!("tokenizer.ggml.add_{key}_token")) {
+        let place = |key: &str| self.metadata.iter().position(|(found, _)| found == key);
+        let template = place("tokenizer.chat_template").unwrap_or(usize::MAX);
+        for name in ["add_bos_token", "add_eos_token"] {
+            let key = format!("tokenizer.ggml.{name}");
+            // Behind the template it is what the converter knows of vocabularies of that size.
+            if let Some(flag) = self.flag(&key).filter(|_| place(&key) < Some(template)) {
                 set(name, json!(flag));
             }
         }
@@ -278,7 +282,6 @@ impl Vocabulary<'_> {
         let added = self.added().filter(|(id, _)| *id >= first);
         let added = added.map(|(id, special)| (id.to_string(), Json::Object(self.added_token(id, special))));
         set("added_tokens_decoder", Json::Object(added.collect()));
-        let place = |key: &str| self.metadata.iter().position(|(found, _)| found == key);
         for (index, (key, name)) in SPECIAL.iter().enumerate() {
             // A role that stands behind a later one came from config.json, where it is restored too.
             let stated =
