@@ -23,6 +23,7 @@ TESTS = pathlib.Path(__file__).absolute().parent.parent / "tests"
 FIXTURES = TESTS / "fixtures"
 GOLDEN = ORACLE / "golden"
 sys.path.insert(0, str(ORACLE))
+sys.path.append(str(TESTS / "golden"))
 
 # Families whose tokenizer comes back whole too.
 RESTORED = "llama2 codellama llama31 llama32_tied mistral mistral_nemo mixtral qwen25 qwen3 qwen3_moe starcoder2 gpt_bigcode deepseek_v3 llama4".split()

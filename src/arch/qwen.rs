@@ -80,12 +80,10 @@ fn describe_2(config: &Config) -> Result<Description, ConfigError> {
 
 fn describe_2_moe(config: &Config) -> Result<Description, ConfigError> {
     let decoder = Decoder::read(config)?;
-    let experts = experts(config, "num_experts")?;
-    let shared = config.dimension("shared_expert_intermediate_size")?;
+    let feed_forward = experts_and_shared_one(config)?;
     let mut rules = common(config, &decoder)?;
     rules.extend(decoder.qkv_biases(config.flag("qkv_bias")?));
-    rules.extend(experts.rules_or_stacks());
-    rules.extend(gated_shared_expert(experts.hidden, shared));
+    rules.extend(feed_forward);
     Ok(Description { hyper_parameters: sizes_of_experts(config)?, ..description(&decoder, rules) })
 }
 
@@ -106,6 +104,13 @@ fn describe_3_moe(config: &Config) -> Result<Description, ConfigError> {
     rules.extend(decoder.attention_biases(config.flag("attention_bias")?));
     rules.extend(experts.rules_or_stacks());
     Ok(Description { hyper_parameters: sizes_of_experts(config)?, ..description(&decoder, rules) })
+}
+
+/// The experts, and the one that every token goes through.
+pub(super) fn experts_and_shared_one(config: &Config) -> Result<Vec<Rule>, ConfigError> {
+    let experts = experts(config, "num_experts")?;
+    let shared = config.dimension("shared_expert_intermediate_size")?;
+    Ok(experts.rules_or_stacks().into_iter().chain(gated_shared_expert(experts.hidden, shared)).collect())
 }
 
 /// Rows inside the experts, if there are any; some configs say that there are none in a shared one.
@@ -136,7 +141,7 @@ fn description(decoder: &Decoder, rules: Vec<Rule>) -> Description {
 }
 
 /// The experts, which every layer must have: GGUF has no names for those of some layers only.
-pub(super) fn experts(config: &Config, count: &str) -> Result<Experts, ConfigError> {
+fn experts(config: &Config, count: &str) -> Result<Experts, ConfigError> {
     if config.get("mlp_only_layers").is_some_and(|layers| layers.as_array().is_none_or(|layers| !layers.is_empty())) {
         return Err(config.error("mlp_only_layers", "layers without experts have no counterpart in llama.cpp"));
     }

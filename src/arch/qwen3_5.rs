@@ -2,9 +2,8 @@
 
 use super::config::{Config, ConfigError};
 use super::decoder::{Decoder, complete_key_value_heads};
-use super::experts::gated_shared_expert;
 use super::hybrid::{self, Linear};
-use super::qwen::experts;
+use super::qwen::experts_and_shared_one;
 use super::rope::Rope;
 use super::rule::{Part, Rule};
 use super::{Architecture, Description};
@@ -40,13 +39,7 @@ pub const QWEN3_5_MOE: Architecture = Architecture {
         hybrid::complete(config);
         complete_key_value_heads(config, 2)
     },
-    describe: |config| {
-        let experts = experts(config, "num_experts")?;
-        let mut feed_forward = experts.rules_or_stacks().to_vec();
-        let shared = config.dimension("shared_expert_intermediate_size")?;
-        feed_forward.extend(gated_shared_expert(experts.hidden, shared));
-        describe(config, feed_forward)
-    },
+    describe: |config| describe(config, experts_and_shared_one(config)?),
     ..QWEN3_5
 };
 

@@ -3,9 +3,8 @@
 
 use super::config::{Config, ConfigError};
 use super::decoder::complete_key_value_heads;
-use super::experts::gated_shared_expert;
 use super::hybrid::{self, Linear};
-use super::qwen::experts;
+use super::qwen::experts_and_shared_one;
 use super::rule::{Part, Rule};
 use super::{Architecture, Description};
 use crate::model::Map;
@@ -34,10 +33,7 @@ fn complete(config: &mut Config) -> Result<(), ConfigError> {
 
 fn describe(config: &Config) -> Result<Description, ConfigError> {
     let linear = Linear::read(config)?;
-    let mut feed_forward = experts(config, "num_experts")?.rules_or_stacks().to_vec();
-    let shared = config.dimension("shared_expert_intermediate_size")?;
-    feed_forward.extend(gated_shared_expert(linear.hidden, shared));
-    hybrid::describe(config, linear_attention(&linear), feed_forward)
+    hybrid::describe(config, linear_attention(&linear), experts_and_shared_one(config)?)
 }
 
 /// Linear attention. Queries, keys, values and gates are stored head by head; GGUF has the gates apart, and the others

@@ -8,22 +8,13 @@ use std::process::Output;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
-use crate::support::{Tiny, folder, names, quantize, sha256, stderr};
+use crate::support::{Tiny, assert_refused, folder, names, quantize, sha256, stderr};
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny-llama");
 const LLAMA: &str = include_str!("../arch-maps/llama.toml");
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     quantize().current_dir(folder).args(arguments).output().unwrap()
-}
-
-#[track_caller]
-fn assert_refused(output: &Output, parts: &[&str]) {
-    let message = stderr(output);
-    assert_eq!(output.status.code(), Some(1), "{message}");
-    for part in parts {
-        assert!(message.contains(part), "{message} does not say {part}");
-    }
 }
 
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<u8>)>;

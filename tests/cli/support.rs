@@ -37,6 +37,16 @@ pub fn stderr(output: &std::process::Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
+/// The run failed, and its message has these parts.
+#[track_caller]
+pub fn assert_refused(output: &std::process::Output, parts: &[&str]) {
+    let message = stderr(output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    for part in parts {
+        assert!(message.contains(part), "{message} does not say {part}");
+    }
+}
+
 /// A model of the Llama architecture in BF16: 2 blocks, rows of 256 weights.
 pub struct Tiny {
     metadata: Metadata,

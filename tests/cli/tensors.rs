@@ -7,7 +7,7 @@ use std::process::Output;
 use serde_json::{Map, Value, json};
 use weightmill_formats::Source;
 
-use crate::support::{Tiny, folder, names, quantize, sha256, stderr};
+use crate::support::{Tiny, assert_refused, folder, names, quantize, sha256, stderr};
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny-llama");
 
@@ -53,15 +53,6 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
 
 fn open(path: &Path) -> Box<dyn Source> {
     weightmill_formats::open(path).unwrap_or_else(|error| panic!("{error}"))
-}
-
-#[track_caller]
-fn assert_refused(output: &Output, parts: &[&str]) {
-    let message = stderr(output);
-    assert_eq!(output.status.code(), Some(1), "{message}");
-    for part in parts {
-        assert!(message.contains(part), "{message} does not say {part}");
-    }
 }
 
 /// A copy of the fixture without these files.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::checkpoint::Checkpoint;
 use crate::described::{digest, entry};
-use crate::{cases, convert};
+use crate::{assert_no_case, convert};
 
 /// Architectures that are refused.
 const REFUSED: &[&str] = &["chatglm"];
@@ -102,14 +102,7 @@ fn run(input: &Path, kind: &str, output: &Path) -> Output {
 
 #[test]
 fn checkpoints_come_back() {
-    let failures: Vec<String> = cases()
-        .iter()
-        .flat_map(|(name, golden)| {
-            let found = differences(name, golden);
-            found.into_iter().map(move |difference| format!("{name}: {difference}"))
-        })
-        .collect();
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert_no_case(differences);
 }
 
 fn differences(name: &str, golden: &Json) -> Vec<String> {

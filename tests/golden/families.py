@@ -20,11 +20,12 @@ import json
 import logging
 import pathlib
 import shutil
-import struct
 import sys
 import tempfile
 
 import numpy as np
+
+from sentencepiece_model import field, piece, varint
 
 HERE = pathlib.Path(__file__).parent.absolute()
 FIXTURE = HERE.parent / "fixtures" / "tiny-llama"
@@ -64,17 +65,11 @@ def tokenizer_config(**settings):
 def sentencepiece(tokens=("<unk>", "<s>", "</s>"), unknown=0, **settings):
     """A tokenizer.model in place of the fixture's tokenizer.json: first `tokens`, `unknown` one of them, then some pieces; a
     tokenizer_config.json that names them and has `settings`; how many tokens there are."""
-    def varint(n):
-        return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + varint(n >> 7)
-
-    def field(number, payload):
-        return varint(number << 3 | 2) + varint(len(payload)) + payload
-
     normal, is_unknown, control = 1, 2, 3
     pieces = [(text, 0, is_unknown if i == unknown else control) for i, text in enumerate(tokens)]
     # the letters of the text with which .ci/oracle loads the models, and the end of a line, which llama.cpp wants
     pieces += [(text, -i, normal) for i, text in enumerate(["\u2581", "e", "t", "a", "\u2581t", "ea", "\u2581te", *"Thcpil\n"])]
-    model = b"".join(field(1, field(1, text.encode()) + b"\x15" + struct.pack("<f", score) + b"\x18" + varint(kind)) for text, score, kind in pieces)
+    model = b"".join(piece(*p) for p in pieces)
     named = {name: tokens.index(settings[f"{name}_token"]) for name in ("bos", "eos")}
     trainer = {3: 2, 40: unknown, 41: named["bos"], 42: named["eos"]}
     model += field(2, b"".join(varint(number << 3) + varint(value) for number, value in trainer.items()))

@@ -18,9 +18,10 @@ import json
 import logging
 import pathlib
 import shutil
-import struct
 import sys
 import tempfile
+
+from sentencepiece_model import field, piece
 
 REFERENCE = pathlib.Path(sys.argv[1]).absolute()
 FIXTURE = pathlib.Path(__file__).parent.absolute().parent / "fixtures" / "tiny-llama"
@@ -151,21 +152,6 @@ case("nothing optional", files={"README.md": None, "generation_config.json": Non
 
 
 # ---------------------------------------------------------------- SentencePiece
-
-def varint(n):
-    out = b""
-    while n > 127:
-        out, n = out + bytes([n & 127 | 128]), n >> 7
-    return out + bytes([n])
-
-
-def field(number, payload):
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
-
-
-def piece(text, score, kind):
-    return field(1, field(1, text.encode()) + b"\x15" + struct.pack("<f", score) + b"\x18" + varint(kind))
-
 
 LETTERS = ["\u2581", "e", "t", "a", "o", "n", "\u2581t", "\u2581th", "\u2581the", "an", "\u2581an"]
 PIECES = [("<unk>", 0, 2), ("<s>", 0, 3), ("</s>", 0, 3), *[(f"<0x{b:02X}>", 0, 6) for b in range(256)], ("[USER]", 0, 4), ("[OLD]", 0, 5),

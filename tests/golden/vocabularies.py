@@ -22,9 +22,10 @@ import logging
 import os
 import pathlib
 import shutil
-import struct
 import sys
 import tempfile
+
+from sentencepiece_model import field, piece
 
 REFERENCE = pathlib.Path(sys.argv[1]).absolute()
 sys.path.insert(0, str(REFERENCE / "llama.cpp"))
@@ -182,21 +183,6 @@ for name, arguments, extra in (("tekken 3", ("v3",), {}), ("tekken 7, named toke
 
 
 # ---------------------------------------------------------------- SentencePiece
-
-def varint(n):
-    out = b""
-    while n > 127:
-        out, n = out + bytes([n & 127 | 128]), n >> 7
-    return out + bytes([n])
-
-
-def field(number, payload):
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
-
-
-def piece(text, score, kind):
-    return field(1, field(1, text.encode()) + b"\x15" + struct.pack("<f", score) + b"\x18" + varint(kind))
-
 
 PIECES = [("<pad>", 0, 3), ("<eos>", 0, 3), ("<bos>", 0, 3), ("<unk>", 0, 2), ("<mask>", 0, 4), ("<unused0>", 0, 4), ("\u2581\u2581", 0, 4), ("[OLD]", 0, 5),
           *[(f"<0x{b:02X}>", 0, 6) for b in range(256)], *[(text, -float(i), 1) for i, text in enumerate(["\u2581", "e", "t", "\u2581t", "\u2581th"])]]
