@@ -60,7 +60,16 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
             true => print_json(&plan, Some(&preflight), preflight.forecast_seconds, run.buffer_bytes())?,
             false => print_tables(&plan, &preflight)?,
         }
-        return Ok(run.check()?);
+        return match run.check() {
+            // A plan takes no room, and the run may be meant for another disk.
+            Err(error @ pipeline::Error::NoSpace { .. }) => {
+                if !args.quiet {
+                    say(format_args!("warning: {error}"));
+                }
+                Ok(())
+            }
+            result => Ok(result?),
+        };
     }
     if let Some(preflight) = preflight.as_ref().filter(|_| !args.quiet) {
         say(format_args!("{preflight}"));

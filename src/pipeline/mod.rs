@@ -1,10 +1,11 @@
 //! Executes a plan: one pass over the source, every output at once, in bounded memory.
 //!
 //! A queue hands out chunks of rows in the order in which they lie in the source, to as many threads as there are.
-//! A thread decodes its chunk once, encodes it for every output and writes the bytes at their final offsets; the
-//! layout is fixed beforehand, so neither threads nor chunk sizes can change a byte. Files get their names when all
-//! of them are complete.
+//! A thread decodes its chunk once, encodes it for every output and writes the bytes at their final offsets, while the
+//! system reads ahead and brings to the disk what is written. The layout is fixed beforehand, so neither threads nor
+//! chunk sizes can change a byte. Files get their names when all of them are complete.
 
+mod ahead;
 mod budget;
 mod convert;
 mod disk;
@@ -24,6 +25,7 @@ use rayon::prelude::*;
 use weightmill_formats::Importance;
 use weightmill_kernels::Level;
 
+use self::ahead::ReadAhead;
 use self::budget::Buffers;
 use self::convert::Converter;
 use self::disk::Folders;
@@ -141,6 +143,8 @@ impl<'a> Run<'a> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         let total = self.works.iter().map(Work::source_bytes).sum();
         let done = AtomicU64::new(0);
+        let ahead = ReadAhead::new(&self.works, self.weights, total);
+        ahead.after(0);
         let failure: Mutex<Option<(usize, Error)>> = Mutex::new(None);
         let stop = AtomicBool::new(false);
         let chunks = self.works.iter().flat_map(|work| work.chunks().map(move |rows| (work, rows)));
@@ -153,6 +157,7 @@ impl<'a> Run<'a> {
                     match converter.convert(work, rows) {
                         Ok(()) => {
                             let done = done.fetch_add(bytes, Relaxed) + bytes;
+                            ahead.after(done);
                             (control.progress)(Progress { done, total });
                             peak.sample();
                         }

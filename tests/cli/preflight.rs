@@ -117,7 +117,7 @@ fn a_dry_run_fails_where_the_run_would_and_says_why() {
     assert_eq!(names(dir.path()), ["file", "mine.gguf", "tiny.gguf"]);
 }
 
-/// More than any disk has, in a file that takes no room.
+/// More than any disk has, in a file that takes no room. A dry run says so, and has the plan all the same.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_disk_that_is_too_small_is_known_before() {
@@ -125,8 +125,14 @@ fn a_disk_that_is_too_small_is_known_before() {
     crate::support::write_sparse(&dir.path().join("large.gguf"), 1 << 30);
     let (document, status) = document(dir.path(), &["large.gguf", "-t", "F32", "--dry-run"]);
     let disk = &document["preflight"]["disk"];
-    assert_eq!((&disk["enough"], status), (&json!(false), Some(1)));
+    assert_eq!((&disk["enough"], status), (&json!(false), Some(0)));
     assert!(disk["needed"].as_u64().unwrap() > disk["free"].as_u64().unwrap());
+    let problems = document["preflight"]["problems"].as_array().unwrap();
+    assert!(problems.len() == 1 && problems[0].as_str().unwrap().contains("are free there"), "{problems:?}");
+    assert!(document["outputs"][0]["bytes"].as_u64() == disk["needed"].as_u64());
+    let dry = quantize().current_dir(&dir).args(["large.gguf", "-t", "F32", "--dry-run"]).output().unwrap();
+    let message = stderr(&dry);
+    assert!(dry.status.success() && message.contains("warning: the outputs in "), "{message}");
     let run = quantize().current_dir(&dir).args(["large.gguf", "-t", "F32", "-o", "a/b/"]).output().unwrap();
     assert_eq!(run.status.code(), Some(1));
     let message = stderr(&run);
