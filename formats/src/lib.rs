@@ -27,7 +27,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 pub use error::{Error, Item, Kind, Result};
-pub use imatrix::Importance;
+pub use imatrix::{Imatrix, Importance};
 pub use layout::{Layout, TensorSpec};
 pub use metadata::{Array, Metadata, Value};
 pub use output::OutputFile;

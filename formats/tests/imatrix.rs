@@ -1,4 +1,4 @@
-//! Importance matrices in both forms, sound and broken.
+//! Reading importance matrices of both forms, sound and broken.
 #![allow(missing_docs)]
 
 mod bytes;
@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::*;
+use weightmill_formats::imatrix::{Cause, Gap, Imatrix};
 use weightmill_formats::{Importance, Kind, Result, imatrix};
 
 fn fixture(name: &str) -> PathBuf {
@@ -14,13 +15,13 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn parse(bytes: &Bytes) -> Result<Importance> {
-    imatrix::parse(&bytes.0, Path::new("imatrix"))
+    imatrix::parse(&bytes.0, Path::new("imatrix")).map(Imatrix::into_importance)
 }
 
 /// Against the values that the reference takes from the same file (fixtures/make.py).
 #[test]
 fn gguf_form_gives_the_references_values() {
-    let importance = imatrix::open(&fixture("imatrix.gguf")).unwrap();
+    let importance = imatrix::open(&fixture("imatrix.gguf")).unwrap().into_importance();
     assert_eq!(importance.datasets, ["text/calibration.txt", "second.txt"]);
     assert_eq!(importance.chunks, 12);
     let names: Vec<_> = importance.entries.keys().map(String::as_str).collect();
@@ -31,6 +32,11 @@ fn gguf_form_gives_the_references_values() {
     assert_eq!(values.collect::<Vec<_>>(), fs::read(fixture("imatrix.f32")).unwrap());
     // The expert that saw nothing.
     assert_eq!(importance.get("blk.0.ffn_up_exps.weight").unwrap()[6..12], [1.0; 6]);
+    assert_eq!(importance.gaps, [gap("blk.0.ffn_up_exps.weight", Some(1), Cause::Unseen)]);
+}
+
+fn gap(entry: &str, matrix: Option<usize>, cause: Cause) -> Gap {
+    Gap { entry: entry.to_owned(), matrix, cause }
 }
 
 const DATASETS: &str = "imatrix.datasets";
@@ -60,13 +66,21 @@ fn gguf_form_divides_by_rounded_counts() {
 fn gguf_form_with_bad_numbers() {
     let at = |needle: u64| Some(entry_of([0.0; 4], [0.0; 2]).at() - needle);
     for bad in [-1.0, f32::NAN, f32::INFINITY] {
-        let result = parse(&entry_of([1.0, 1.0, bad, 1.0], [1.0, 1.0]));
-        assert_defect!(result, Kind::BadValue { index: 2, .. }, entry("x"), at(56));
+        // A gap of that matrix alone.
+        let importance = parse(&entry_of([2.0, 4.0, bad, 1.0], [2.0, 1.0])).unwrap();
+        assert_eq!(importance.entries["x"], [1.0, 2.0, 1.0, 1.0]);
+        let [Gap { matrix: Some(1), cause: Cause::BadValue { index: 0, found }, .. }] = importance.gaps[..] else {
+            panic!("{:?}", importance.gaps)
+        };
+        assert_eq!(found.to_bits(), bad.to_bits());
         let result = parse(&entry_of([1.0; 4], [1.0, bad]));
         assert_defect!(result, Kind::BadValue { index: 1, .. }, tensor("x.counts"), at(28));
     }
-    // Finite numbers whose quotient is not cannot be; sums that are wrong but unused are not looked at.
-    assert!(parse(&entry_of([f32::NAN, 1.0, 1.0, 1.0], [0.0, 1.0])).is_ok());
+    let result = parse(&entry_of([1.0; 4], [1e30, 1.0]));
+    assert_defect!(result, Kind::BadValue { index: 0, .. }, tensor("x.counts"), at(32));
+    // Sums that are wrong but unused are not looked at.
+    let importance = parse(&entry_of([f32::NAN, 1.0, 1.0, 1.0], [0.0, 1.0])).unwrap();
+    assert_eq!(importance.gaps, [gap("x", Some(0), Cause::Unseen)]);
 }
 
 #[test]
@@ -160,8 +174,10 @@ fn dat_form_with_bad_entries() {
         bytes.short_string("z").i32(1).i32(1).floats(&[1.0])
     };
     for bad in [-1e-30, f32::NAN, f32::NEG_INFINITY] {
-        let result = parse(&one("b", &[1.0, 2.0, bad]));
-        assert_defect!(result, Kind::BadValue { index: 2, .. }, entry("b"), Some(25));
+        let importance = parse(&one("b", &[1.0, 2.0, bad])).unwrap();
+        // Where experts begin this form does not say.
+        assert_eq!(importance.entries["b"], [1.0; 3]);
+        assert!(matches!(importance.gaps[..], [Gap { matrix: None, cause: Cause::BadValue { index: 2, .. }, .. }]));
     }
     assert_defect!(parse(&one("z", &[1.0])), Kind::Duplicate, entry("z"), Some(21));
     let bytes = Bytes::default().i32(1).i32(2).raw(b"a\xff").zeros(40);

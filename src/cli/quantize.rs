@@ -36,7 +36,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     let request = request::request(args, paths)?;
     let (importance, summary) = match &args.imatrix {
         Some(path) => {
-            let importance = imatrix::open(path)?;
+            let importance = imatrix::open(path)?.into_importance();
             let summary = ImportanceSummary::of(path, &importance);
             (importance, Some(summary))
         }

@@ -1,5 +1,6 @@
 //! The GGUF form: tensors `NAME.in_sum2` (sums of squares, one per column and expert) and `NAME.counts` (one per
-//! expert). Facts: `common/imatrix-loader.cpp` and `load_imatrix` in `tools/quantize/quantize.cpp` of llama.cpp.
+//! expert). Facts: `common/imatrix-loader.cpp`, `load_imatrix` in `tools/quantize/quantize.cpp` and `save_imatrix` in
+//! `tools/imatrix/imatrix.cpp` of llama.cpp.
 
 use std::path::Path;
 
@@ -7,61 +8,116 @@ use byteorder::{ByteOrder, LittleEndian};
 use indexmap::IndexMap;
 use weightmill_kernels::Dtype;
 
-use super::{Importance, check_values};
+use super::{Entry, Imatrix};
 use crate::error::{Error, Item, Kind, Result};
-use crate::{Array, Metadata, TensorInfo, Value};
+use crate::gguf::{MAX_NAME, layout, trimmed};
+use crate::output::OutputFile;
+use crate::{Array, Metadata, TensorInfo, TensorSpec, Value};
 
+const TYPE: &str = "general.type";
 const DATASETS: &str = "imatrix.datasets";
 const CHUNK_COUNT: &str = "imatrix.chunk_count";
 const CHUNK_SIZE: &str = "imatrix.chunk_size";
 const SUMS: &str = ".in_sum2";
 const COUNTS: &str = ".counts";
 
-pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Importance> {
+/// Counts are 64-bit integers in llama.cpp.
+const MAX_COUNT: f32 = i64::MAX as f32;
+
+pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Imatrix> {
     let header = crate::gguf::parse(bytes, path)?;
     let datasets = datasets(&header.metadata).map_err(|e| e.file(path))?;
     let chunks = number(&header.metadata, CHUNK_COUNT).map_err(|e| e.file(path))?;
-    number(&header.metadata, CHUNK_SIZE).map_err(|e| e.file(path))?;
+    let chunk_size = number(&header.metadata, CHUNK_SIZE).map_err(|e| e.file(path))?;
 
     let mut pairs: IndexMap<&str, (Option<&TensorInfo>, Option<&TensorInfo>)> = IndexMap::new();
+    let mut others = Vec::new();
     for tensor in &header.tensors {
         if let Some(name) = tensor.name.strip_suffix(SUMS) {
             pairs.entry(name).or_default().0 = Some(tensor);
         } else if let Some(name) = tensor.name.strip_suffix(COUNTS) {
             pairs.entry(name).or_default().1 = Some(tensor);
+        } else {
+            others.push(tensor.name.clone());
         }
     }
-    let mut importance = Importance { entries: IndexMap::with_capacity(pairs.len()), datasets, chunks };
+    let mut entries = IndexMap::with_capacity(pairs.len());
     for (name, pair) in pairs {
         let on_entry = |kind| Error::new(kind).file(path).item(Item::Entry(name.to_owned()));
         let (Some(sums), Some(counts)) = pair else {
             let what = if pair.0.is_none() { "sums (.in_sum2)" } else { "counts (.counts)" };
             return Err(on_entry(Kind::Incomplete { what }));
         };
-        let divisors = floats(counts, bytes, path)?;
-        check_values(&divisors, counts.offset).map_err(|e| e.file(path).item(Item::Tensor(counts.name.clone())))?;
-        let values = means(&floats(sums, bytes, path)?, &divisors).map_err(|kind| on_entry(kind).at(sums.offset))?;
-        check_values(&values, sums.offset).map_err(|e| e.file(path).item(Item::Entry(name.to_owned())))?;
-        importance.entries.insert(name.to_owned(), values);
+        let (at, counts) = (sums.offset, whole(counts, bytes, path)?);
+        let sums = floats(sums, bytes, path)?;
+        if sums.is_empty() || counts.is_empty() || !sums.len().is_multiple_of(counts.len()) {
+            return Err(on_entry(Kind::Counts { sums: sums.len() as u64, counts: counts.len() as u64 }).at(at));
+        }
+        entries.insert(name.to_owned(), Entry { sums, counts });
     }
-    if importance.entries.is_empty() {
+    if entries.is_empty() {
         return Err(Error::new(Kind::Incomplete { what: "entries" }).file(path));
     }
-    Ok(importance)
+    Ok(Imatrix { entries, datasets, chunks, chunk_size: Some(chunk_size), others })
 }
 
-/// Sums divided by the count of their expert; 1 for an expert that saw nothing.
-fn means(sums: &[f32], counts: &[f32]) -> std::result::Result<Vec<f32>, Kind> {
-    if sums.is_empty() || counts.is_empty() || !sums.len().is_multiple_of(counts.len()) {
-        return Err(Kind::Counts { sums: sums.len() as u64, counts: counts.len() as u64 });
+/// Counts, which stand in the file as floats; llama.cpp rounds them (`lround`).
+fn whole(counts: &TensorInfo, bytes: &[u8], path: &Path) -> Result<Vec<u64>> {
+    let floats = floats(counts, bytes, path)?;
+    match floats.iter().position(|count| !(0.0..MAX_COUNT).contains(count)) {
+        None => Ok(floats.into_iter().map(|count| count.round() as u64).collect()),
+        Some(index) => {
+            let kind = Kind::BadValue { index: index as u64, found: floats[index].into() };
+            let at = counts.offset + (index * size_of::<f32>()) as u64;
+            Err(Error::new(kind).file(path).item(Item::Tensor(counts.name.clone())).at(at))
+        }
     }
-    let mut values = Vec::with_capacity(sums.len());
-    for (expert, count) in sums.chunks(sums.len() / counts.len()).zip(counts) {
-        // llama.cpp keeps counts as integers (lround) and converts them back.
-        let count = count.round();
-        values.extend(expert.iter().map(|sum| if count > 0.0 { sum / count } else { 1.0 }));
+}
+
+/// Writes the file.
+pub(super) fn write(matrix: &Imatrix, path: &Path, force: bool) -> Result<()> {
+    let entries = matrix.sorted();
+    let mut metadata = Metadata::new();
+    metadata.set(TYPE, "imatrix");
+    metadata.set(DATASETS, matrix.datasets.clone());
+    metadata.set(CHUNK_COUNT, matrix.chunks);
+    metadata.set(CHUNK_SIZE, matrix.chunk_size.unwrap_or(0));
+    let layout = layout(&metadata, &specs(&entries).map_err(|e| e.file(path))?).map_err(|e| e.file(path))?;
+
+    let output = OutputFile::create(path, layout.length, force)?;
+    output.write_all_at(&layout.header, 0)?;
+    let mut bytes = Vec::new();
+    for ((_, entry), places) in entries.iter().zip(layout.tensors.chunks_exact(2)) {
+        let counts: Vec<f32> = entry.counts.iter().map(|&count| count as f32).collect();
+        for (numbers, place) in [&entry.sums, &counts].into_iter().zip(places) {
+            bytes.resize(numbers.len() * size_of::<f32>(), 0);
+            LittleEndian::write_f32_into(numbers, &mut bytes);
+            output.write_all_at(&bytes, place.start)?;
+        }
     }
-    Ok(values)
+    output.commit()
+}
+
+/// Sums and counts of every entry: a row for each count, outer dimensions of length one left out.
+fn specs(entries: &[(&str, &Entry)]) -> Result<Vec<TensorSpec>> {
+    let mut specs = Vec::with_capacity(2 * entries.len());
+    for (name, entry) in entries {
+        let fail = |kind| Error::new(kind).item(Item::Entry((*name).to_owned()));
+        if name.len() + SUMS.len() > MAX_NAME {
+            let (length, limit) = (name.len() as u64, (MAX_NAME - SUMS.len()) as u64);
+            return Err(fail(Kind::TooLong { what: "a name", length, limit }));
+        }
+        if entry.counts.is_empty() || !entry.sums.len().is_multiple_of(entry.counts.len()) {
+            let (sums, counts) = (entry.sums.len() as u64, entry.counts.len() as u64);
+            return Err(fail(Kind::Counts { sums, counts }));
+        }
+        let rows = entry.counts.len() as u64;
+        for (suffix, columns) in [(SUMS, entry.shared() as u64), (COUNTS, 1)] {
+            let shape = trimmed(&[rows, columns]).to_vec();
+            specs.push(TensorSpec { name: format!("{name}{suffix}"), shape, dtype: Dtype::F32 });
+        }
+    }
+    Ok(specs)
 }
 
 fn floats(tensor: &TensorInfo, bytes: &[u8], path: &Path) -> Result<Vec<f32>> {
