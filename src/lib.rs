@@ -6,6 +6,7 @@
 pub mod arch;
 pub mod card;
 pub mod checkpoint;
+pub mod coverage;
 pub mod input;
 pub mod license;
 pub mod model;

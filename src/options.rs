@@ -24,6 +24,10 @@ pub struct Request {
     pub prune_layers: BTreeSet<u32>,
     /// Which entries of the importance matrix count.
     pub importance: ImportanceFilter,
+    /// Refuse what the matrix has no measured importance for (`--strict-imatrix`), instead of reporting it.
+    pub strict_importance: bool,
+    /// Plan types that need an importance matrix as if there were one: good for a forecast, not for a run.
+    pub assume_importance: bool,
     /// Whether an output is one file or several.
     pub split: Split,
 }

@@ -4,6 +4,7 @@
 mod bytes;
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::*;
@@ -32,11 +33,11 @@ fn gguf_form_gives_the_references_values() {
     assert_eq!(values.collect::<Vec<_>>(), fs::read(fixture("imatrix.f32")).unwrap());
     // The expert that saw nothing.
     assert_eq!(importance.get("blk.0.ffn_up_exps.weight").unwrap()[6..12], [1.0; 6]);
-    assert_eq!(importance.gaps, [gap("blk.0.ffn_up_exps.weight", Some(1), Cause::Unseen)]);
+    assert_eq!(importance.gaps, [gap("blk.0.ffn_up_exps.weight", 6..12, Cause::Unseen)]);
 }
 
-fn gap(entry: &str, matrix: Option<usize>, cause: Cause) -> Gap {
-    Gap { entry: entry.to_owned(), matrix, cause }
+fn gap(entry: &str, values: Range<usize>, cause: Cause) -> Gap {
+    Gap { entry: entry.to_owned(), values, cause }
 }
 
 const DATASETS: &str = "imatrix.datasets";
@@ -69,9 +70,10 @@ fn gguf_form_with_bad_numbers() {
         // A gap of that matrix alone.
         let importance = parse(&entry_of([2.0, 4.0, bad, 1.0], [2.0, 1.0])).unwrap();
         assert_eq!(importance.entries["x"], [1.0, 2.0, 1.0, 1.0]);
-        let [Gap { matrix: Some(1), cause: Cause::BadValue { index: 0, found }, .. }] = importance.gaps[..] else {
+        let [Gap { values, cause: Cause::BadValue { index: 2, found }, .. }] = &importance.gaps[..] else {
             panic!("{:?}", importance.gaps)
         };
+        assert_eq!(*values, 2..4);
         assert_eq!(found.to_bits(), bad.to_bits());
         let result = parse(&entry_of([1.0; 4], [1.0, bad]));
         assert_defect!(result, Kind::BadValue { index: 1, .. }, tensor("x.counts"), at(28));
@@ -80,7 +82,7 @@ fn gguf_form_with_bad_numbers() {
     assert_defect!(result, Kind::BadValue { index: 0, .. }, tensor("x.counts"), at(32));
     // Sums that are wrong but unused are not looked at.
     let importance = parse(&entry_of([f32::NAN, 1.0, 1.0, 1.0], [0.0, 1.0])).unwrap();
-    assert_eq!(importance.gaps, [gap("x", Some(0), Cause::Unseen)]);
+    assert_eq!(importance.gaps, [gap("x", 0..2, Cause::Unseen)]);
 }
 
 #[test]
@@ -177,7 +179,7 @@ fn dat_form_with_bad_entries() {
         let importance = parse(&one("b", &[1.0, 2.0, bad])).unwrap();
         // Where experts begin this form does not say.
         assert_eq!(importance.entries["b"], [1.0; 3]);
-        assert!(matches!(importance.gaps[..], [Gap { matrix: None, cause: Cause::BadValue { index: 2, .. }, .. }]));
+        assert!(matches!(importance.gaps[..], [Gap { values: Range { start: 0, end: 3 }, cause: Cause::BadValue { index: 2, .. }, .. }]));
     }
     assert_defect!(parse(&one("z", &[1.0])), Kind::Duplicate, entry("z"), Some(21));
     let bytes = Bytes::default().i32(1).i32(2).raw(b"a\xff").zeros(40);

@@ -22,6 +22,7 @@ Examples:
   quantize flux1-dev.safetensors --q8                    no language model: its 2-D weights, under their own names
   quantize new-model/ --q4k --arch-map map.toml          an architecture that a file describes
   quantize inspect model-Q4_K_M.gguf                     what is in a file
+  quantize imatrix a.gguf b.dat -o both.gguf             importance matrices as one
 
 A file or folder that is named like a command is reached as ./inspect.
 Exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.";
@@ -51,6 +52,8 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Show metadata, tensors, types and sizes of a file or a checkpoint folder
     Inspect(InspectArgs),
+    /// Merge, convert, check and describe importance matrices
+    Imatrix(ImatrixArgs),
     /// Print the completion script of a shell
     Completions {
         /// The shell
@@ -68,6 +71,34 @@ pub(super) struct InspectArgs {
     /// Open PyTorch's own files too, without running anything in them
     #[arg(long)]
     pub allow_pickle: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ImatrixArgs {
+    /// Importance matrices of one model, GGUF or legacy .dat; several are added up
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// File to write, in the older form if it ends in .dat, otherwise GGUF [default: print statistics]
+    #[arg(short, long, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+    /// Replace an output that exists
+    #[arg(long)]
+    pub force: bool,
+    /// Model to compare with: names and sizes of tensors, and which have no importance
+    #[arg(long, value_name = "FILE|FOLDER")]
+    pub model: Option<PathBuf>,
+    /// Open PyTorch's own files of that model too, without running anything in them
+    #[arg(long, requires = "model")]
+    pub allow_pickle: bool,
+    /// Tokens per chunk of .dat files, which do not say [default: that of the other files, or 512]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub chunk_size: Option<u32>,
+    /// Fail if anything is missing: experts that saw nothing, zeros throughout, tensors without importance
+    #[arg(long)]
+    pub strict: bool,
+    /// Print one JSON document instead
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -136,6 +167,9 @@ pub(super) struct QuantizeArgs {
     /// Do not use the matrix for tensors whose name contains this
     #[arg(long, value_name = "NAME", requires = "imatrix", help_heading = "Importance")]
     pub exclude_weights: Vec<String>,
+    /// Refuse a matrix without measured importance for an expert or a tensor (but embeddings and output)
+    #[arg(long, requires = "imatrix", help_heading = "Importance")]
+    pub strict_imatrix: bool,
 
     /// The same type for all tensors that can be quantized, no mixtures
     #[arg(long, help_heading = "Tensors")]

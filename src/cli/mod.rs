@@ -2,6 +2,7 @@
 
 mod args;
 mod destination;
+mod imatrix;
 mod inspect;
 mod message;
 mod progress;
@@ -35,6 +36,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         None => quantize::run(&cli.quantize),
         Some(Command::Inspect(args)) => inspect::run(args),
+        Some(Command::Imatrix(args)) => imatrix::run(args),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "quantize", &mut script);

@@ -8,7 +8,7 @@ use anyhow::Result;
 use indicatif::HumanBytes;
 use serde::Serialize;
 use weightmill::input::Input;
-use weightmill::pipeline::{self, Control, Run, Settings};
+use weightmill::pipeline::{self, Control, Repair, Run, Settings};
 use weightmill::plan::{self, ImportanceSummary, Plan, Report, Table};
 use weightmill::preflight::Preflight;
 use weightmill_formats::{Importance, imatrix};
@@ -57,7 +57,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     if args.dry_run {
         let preflight = preflight.expect("looked at above");
         match args.json {
-            true => print_json(&plan, Some(&preflight), preflight.forecast_seconds, run.buffer_bytes())?,
+            true => print_json(&plan, Some(&preflight), preflight.forecast_seconds, run.buffer_bytes(), &[])?,
             false => print_tables(&plan, &preflight)?,
         }
         return match run.check() {
@@ -93,6 +93,11 @@ fn execute(args: &QuantizeArgs, plan: &Plan, preflight: Option<&Preflight>, run:
     display.finish();
     let measured = result?;
     if !args.quiet {
+        for Repair { tensor, dtype, blocks } in &measured.repairs {
+            say(format_args!(
+                "warning: {tensor}, {dtype}: {blocks} blocks cannot be written with their importance; their columns count the same"
+            ));
+        }
         for output in &plan.outputs {
             let bits = output.bits_per_weight();
             match output.tensors.iter().filter(|tensor| tensor.lossless).count() {
@@ -112,7 +117,8 @@ fn execute(args: &QuantizeArgs, plan: &Plan, preflight: Option<&Preflight>, run:
         say(format_args!("{:.1} s, {:.0} MB/s", measured.seconds, plan.input.bytes as f64 / 1e6 / measured.seconds));
     }
     if args.json {
-        print_json(plan, preflight, measured.seconds, measured.memory_bytes.unwrap_or(run.buffer_bytes()))?;
+        let memory = measured.memory_bytes.unwrap_or(run.buffer_bytes());
+        print_json(plan, preflight, measured.seconds, memory, &measured.repairs)?;
     }
     Ok(())
 }
@@ -144,10 +150,19 @@ struct Document<'a> {
     #[serde(flatten)]
     report: Report<'a>,
     preflight: Option<&'a Preflight>,
+    /// Blocks that could not be encoded with their importance.
+    #[serde(skip_serializing_if = "<[Repair]>::is_empty")]
+    repairs: &'a [Repair],
 }
 
-fn print_json(plan: &Plan, preflight: Option<&Preflight>, seconds: f64, memory_bytes: u64) -> Result<()> {
-    let document = Document { report: plan.report(seconds, memory_bytes), preflight };
+fn print_json(
+    plan: &Plan,
+    preflight: Option<&Preflight>,
+    seconds: f64,
+    memory_bytes: u64,
+    repairs: &[Repair],
+) -> Result<()> {
+    let document = Document { report: plan.report(seconds, memory_bytes), preflight, repairs };
     let mut out = BufWriter::new(io::stdout().lock());
     serde_json::to_writer_pretty(&mut out, &document).map_err(io::Error::from)?;
     writeln!(out)?;

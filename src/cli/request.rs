@@ -64,6 +64,8 @@ pub(super) fn request(args: &QuantizeArgs, paths: Vec<PathBuf>) -> Result<Reques
         overrides: args.override_kv.clone(),
         prune_layers: args.prune_layers.clone().map(|layers| layers.0).unwrap_or_default(),
         importance: ImportanceFilter { include: args.include_weights.clone(), exclude: args.exclude_weights.clone() },
+        strict_importance: args.strict_imatrix,
+        assume_importance: args.dry_run,
         split: match (args.keep_split, args.shard_size) {
             (true, _) => Split::AsInput,
             (false, Some(bytes)) => Split::Bytes(bytes),

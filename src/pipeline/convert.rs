@@ -7,6 +7,7 @@ use weightmill_kernels::{Dtype, Level, dequantize, first_non_finite, quantize, v
 use super::budget::Buffers;
 use super::gather::gather;
 use super::outputs::Writer;
+use super::repair::Repairs;
 use super::work::{Encoding, Work};
 use super::{Error, Site};
 use crate::model::{Map, Piece, TensorData};
@@ -19,6 +20,8 @@ pub(super) struct Converter<'a> {
     source: &'a Weights,
     /// Where the bytes go; without it nowhere.
     writer: Option<&'a Writer<'a>>,
+    /// Where it is noted that importance could not be used.
+    repairs: Option<&'a Repairs>,
     weights: Vec<f32>,
     tile: Vec<f32>,
     strip: Vec<f32>,
@@ -26,8 +29,14 @@ pub(super) struct Converter<'a> {
 }
 
 impl<'a> Converter<'a> {
-    pub fn new(level: Level, source: &'a Weights, writer: &'a Writer<'a>, buffers: Buffers) -> Self {
-        Self { writer: Some(writer), ..Self::discarding(level, source, buffers) }
+    pub fn new(
+        level: Level,
+        source: &'a Weights,
+        writer: &'a Writer<'a>,
+        repairs: &'a Repairs,
+        buffers: Buffers,
+    ) -> Self {
+        Self { writer: Some(writer), repairs: Some(repairs), ..Self::discarding(level, source, buffers) }
     }
 
     /// Does the same work and writes nothing.
@@ -36,6 +45,7 @@ impl<'a> Converter<'a> {
             level,
             source,
             writer: None,
+            repairs: None,
             weights: vec![0.0; buffers.weights],
             tile: vec![0.0; buffers.tile],
             strip: vec![0.0; buffers.strip],
@@ -117,12 +127,24 @@ impl<'a> Converter<'a> {
             let expert = rows.start / work.rows_per_expert;
             &all[expert * columns..(expert + 1) * columns]
         });
-        quantize(self.level, encoding.to, weights, columns, importance, bytes);
-        let bytes = &self.bytes[..rows.len() * work.row_bytes(encoding.to)];
+        // Only a forecast comes here without the importance that a type needs.
+        let neutral = importance.is_none() && encoding.to.info().needs_importance;
+        let neutral = neutral.then(|| vec![1.0; columns]);
+        quantize(self.level, encoding.to, weights, columns, importance.or(neutral.as_deref()), bytes);
         if let Err(block) = validate(encoding.to, bytes) {
-            let (site, block) = self.block_site(work, rows.start, block, encoding.to);
-            return Err(Error::Overflow { site, block, dtype: encoding.to });
+            let repaired = match (importance, self.repairs) {
+                (Some(importance), Some(repairs)) => {
+                    let name = &work.tensor.name;
+                    repairs.repair(name, self.level, encoding.to, weights, importance, bytes)
+                }
+                _ => Err(block),
+            };
+            if let Err(block) = repaired {
+                let (site, block) = self.block_site(work, rows.start, block, encoding.to);
+                return Err(Error::Overflow { site, block, dtype: encoding.to });
+            }
         }
+        let bytes = &self.bytes[..rows.len() * work.row_bytes(encoding.to)];
         self.write(work, rows.start, encoding, bytes)
     }
 

@@ -53,6 +53,8 @@ pub enum Error {
         "the outputs in {} need {needed} bytes, and {available} are free there", folder.display()
     )]
     NoSpace { folder: PathBuf, needed: u64, available: u64 },
+    #[error("{}: planned without the importance matrix that the type needs; give one with --imatrix", path.display())]
+    AssumedImportance { path: PathBuf },
     #[error(transparent)]
     File(#[from] weightmill_formats::Error),
     #[error("{source}; these outputs were finished before and are complete: {}", list(finished))]

@@ -14,6 +14,7 @@ mod forecast;
 mod gather;
 mod memory;
 mod outputs;
+mod repair;
 mod work;
 
 use std::num::NonZeroUsize;
@@ -31,6 +32,7 @@ use self::convert::Converter;
 use self::disk::Folders;
 use self::memory::Peak;
 use self::outputs::Writer;
+use self::repair::Repairs;
 use self::work::Work;
 use crate::plan::{self, Plan};
 use crate::weights::Weights;
@@ -39,6 +41,7 @@ pub use self::disk::Disk;
 pub use self::error::{Error, Site};
 pub use self::forecast::Forecast;
 pub use self::outputs::{check, remove_stale};
+pub use self::repair::Repair;
 
 /// How to run. None of it changes a byte of the outputs.
 #[derive(Clone, Copy, Debug)]
@@ -71,13 +74,15 @@ pub struct Control<'a> {
     pub progress: &'a (dyn Fn(Progress) + Sync),
 }
 
-/// What a finished run took.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What a finished run took, and what it had to do differently.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
     /// Time from the first byte to the last file's name.
     pub seconds: f64,
     /// Largest anonymous memory of the process that was seen during the run, where the system tells.
     pub memory_bytes: Option<u64>,
+    /// Blocks that could not be encoded with their importance, tensor by tensor.
+    pub repairs: Vec<Repair>,
 }
 
 /// A plan that is ready to be executed.
@@ -127,18 +132,22 @@ impl<'a> Run<'a> {
         let start = Instant::now();
         let peak = Peak::default();
         self.check()?;
+        if let Some(output) = self.plan.outputs.iter().find(|output| output.assumes_importance) {
+            return Err(Error::AssumedImportance { path: output.path.clone() });
+        }
         let folders = Folders::make(self.plan)?;
         // Goes before the folders do.
         let files = outputs::create(self.plan, self.settings.force)?;
-        Writer::with(&files, |writer| self.convert(writer, control, &peak))?;
+        let repairs = Repairs::new(self.plan.strict_importance);
+        Writer::with(&files, |writer| self.convert(writer, control, &peak, &repairs))?;
         peak.sample();
         self.weights.source().check_unchanged()?;
         outputs::commit(files, control.cancel)?;
         folders.keep();
-        Ok(Measured { seconds: start.elapsed().as_secs_f64(), memory_bytes: peak.bytes() })
+        Ok(Measured { seconds: start.elapsed().as_secs_f64(), memory_bytes: peak.bytes(), repairs: repairs.list() })
     }
 
-    fn convert(&self, writer: &Writer<'_>, control: Control<'_>, peak: &Peak) -> Result<(), Error> {
+    fn convert(&self, writer: &Writer<'_>, control: Control<'_>, peak: &Peak, repairs: &Repairs) -> Result<(), Error> {
         let threads = self.settings.threads.get();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         let total = self.works.iter().map(Work::source_bytes).sum();
@@ -151,7 +160,7 @@ impl<'a> Run<'a> {
         let queue = chunks.enumerate().take_while(|_| !stop.load(Relaxed) && !control.cancel.load(Relaxed));
         pool.install(|| {
             queue.par_bridge().for_each_init(
-                || Converter::new(self.settings.level, self.weights, writer, self.buffers),
+                || Converter::new(self.settings.level, self.weights, writer, repairs, self.buffers),
                 |converter, (number, (work, rows))| {
                     let bytes = work.source_bytes_of(&rows);
                     match converter.convert(work, rows) {

@@ -33,6 +33,7 @@ pub(super) fn plan(
         path: folder.to_owned(),
         parts: Vec::new(),
         tensors: Vec::new(),
+        assumes_importance: false,
         warnings: published.notes.clone(),
     };
     let narrower = |tensor: &ModelTensor| match input.is_gguf() {

@@ -49,6 +49,12 @@ pub enum PlanError {
     )]
     MissingImportance { recipe: &'static str, names: Vec<String> },
     #[error(
+        "{recipe}: the importance matrix has gaps, which --strict-imatrix forbids: {} without measured importance: {}",
+        are(names),
+        list(names)
+    )]
+    ImportanceGaps { recipe: &'static str, names: Vec<String> },
+    #[error(
         "the importance matrix has {found} values for tensor {}, which needs {expected}: it was made from another model",
         name.escape_debug()
     )]

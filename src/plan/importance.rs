@@ -1,14 +1,23 @@
 //! Which entry of the importance matrix belongs to which tensor.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 
 use weightmill_formats::Importance;
+use weightmill_kernels::Dtype;
 
 use super::error::{list, tensors};
-use super::{ImportanceSummary, Input, PlanError, PlannedTensor};
-use crate::options::ImportanceFilter;
+use super::{ImportanceSummary, Input, OutputPlan, PlanError, PlannedTensor, Weighing};
+use crate::options::{ImportanceFilter, Request};
 use crate::recipe::{Choice, Recipe, Role};
+
+/// What is said of an output that was planned as if there were a matrix.
+pub(super) const ASSUMED: &str =
+    "needs an importance matrix (--imatrix): planned as if there were one for every tensor; a run without it is refused";
+
+/// Shortest run of zeros that is remembered: no row is shorter than a block of 32.
+const ZEROS: usize = 32;
 
 impl ImportanceSummary {
     /// What the plan needs of the matrix that was read from `path`, whose folder is left out.
@@ -18,8 +27,25 @@ impl ImportanceSummary {
             datasets: importance.datasets.clone(),
             chunks: Some(importance.chunks).filter(|&chunks| chunks > 0),
             entries: importance.entries.iter().map(|(name, values)| (name.clone(), values.len())).collect(),
+            gaps: importance.gaps.iter().fold(BTreeMap::new(), |mut gaps, gap| {
+                gaps.entry(gap.entry.clone()).or_insert_with(Vec::new).push(gap.values.clone());
+                gaps
+            }),
+            zeros: importance.entries.iter().map(|(name, values)| (name.clone(), runs_of_zeros(values))).collect(),
         }
     }
+}
+
+fn runs_of_zeros(values: &[f32]) -> Vec<Range<usize>> {
+    let mut runs = Vec::new();
+    let mut begin = 0;
+    for run in values.chunk_by(|a, b| (*a == 0.0) == (*b == 0.0)) {
+        if run[0] == 0.0 && run.len() >= ZEROS {
+            runs.push(begin..begin + run.len());
+        }
+        begin += run.len();
+    }
+    runs
 }
 
 /// The entries of the matrix that count. `None` if there are none: llama-quantize then works as without a matrix.
@@ -36,22 +62,24 @@ pub(super) struct ImportanceView<'a> {
     pub entries: BTreeMap<&'a str, usize>,
 }
 
-/// Sets [`PlannedTensor::importance`] of every tensor that changes its type.
+/// Sets importance and weighing of every tensor that changes its type.
 ///
 /// Entries bear the model's names, also where blocks were renumbered.
 pub(super) fn assign(
     recipe: &'static Recipe,
     view: Option<&ImportanceView<'_>>,
     input: &Input<'_>,
-    planned: &mut [PlannedTensor],
+    request: &Request,
     choices: &[Choice],
-    warnings: &mut Vec<String>,
+    output: &mut OutputPlan,
 ) -> Result<(), PlanError> {
     let mut noise = Vec::new();
     let mut missing = Vec::new();
+    let mut gaps = Gaps::default();
     let mut used = BTreeSet::new();
-    for (tensor, choice) in planned.iter_mut().zip(choices) {
+    for (tensor, choice) in output.tensors.iter_mut().zip(choices) {
         let model = &input.model.tensors[tensor.index];
+        let role = Role::of(&tensor.name);
         let unchanged = tensor.to == model.dtype;
         let entry = view.and_then(|view| view.entries.get_key_value(model.name.as_str()));
         if let Some((&name, &found)) = entry {
@@ -59,15 +87,27 @@ pub(super) fn assign(
             let expected = expected_values(&model.shape);
             if !unchanged && found as u64 == expected {
                 tensor.importance = Some(name.to_owned());
-            } else if !unchanged && Role::of(&tensor.name) != Role::TokenEmbedding {
+            } else if !unchanged && role != Role::TokenEmbedding {
                 return Err(PlanError::ImportanceSize { name: tensor.name.clone(), found, expected });
             }
         }
+        let matters = !unchanged && uses_importance(tensor);
         // With a matrix, a tensor that already has its type is copied, whatever it would need.
         if tensor.importance.is_none() && choice.needs_importance && !(unchanged && view.is_some()) {
             noise.push(tensor.name.clone());
-        } else if tensor.importance.is_none() && !unchanged && uses_importance(tensor) && view.is_some() {
-            missing.push(tensor.name.clone());
+        } else if let Some(view) = view.filter(|_| matters) {
+            tensor.weighing = Some(match &tensor.importance {
+                Some(entry) => gaps.add(&tensor.name, entry, &model.shape, view.summary),
+                None => {
+                    missing.push(tensor.name.clone());
+                    // llama-imatrix measures no embeddings, and the output only on request.
+                    let expected = !matches!(role, Role::TokenEmbedding | Role::Output);
+                    if expected && request.importance.keeps(&model.name) {
+                        gaps.all.push(tensor.name.clone());
+                    }
+                    Weighing::None
+                }
+            });
         }
     }
     if !noise.is_empty() {
@@ -77,10 +117,15 @@ pub(super) fn assign(
             Some(_) => PlanError::MissingImportance { recipe, names: noise },
         });
     }
+    if request.strict_importance && !gaps.all.is_empty() {
+        return Err(PlanError::ImportanceGaps { recipe: recipe.name, names: gaps.all });
+    }
+    let warnings = &mut output.warnings;
     if !missing.is_empty() {
         let (count, names) = (tensors(&missing), list(&missing));
         warnings.push(format!("the importance matrix has nothing for {count}, quantized without: {names}"));
     }
+    gaps.warn(warnings);
     let unused = view.iter().flat_map(|view| view.entries.keys()).filter(|name| !used.contains(*name));
     let unused: Vec<String> = unused.map(|&name| name.to_owned()).collect();
     if !unused.is_empty() {
@@ -90,14 +135,75 @@ pub(super) fn assign(
     Ok(())
 }
 
+/// Tensors for which the matrix has an entry that says nothing about some of their matrices.
+#[derive(Default)]
+struct Gaps {
+    /// Neutral there: nothing was measured, or what cannot be.
+    neutral: Vec<String>,
+    /// Zero throughout there.
+    zero: Vec<String>,
+    /// These, and tensors without an entry that should have one.
+    all: Vec<String>,
+}
+
+impl Gaps {
+    /// Notes what the entry lacks.
+    fn add(&mut self, name: &str, entry: &str, shape: &[u64], summary: &ImportanceSummary) -> Weighing {
+        let columns = shape.last().copied().unwrap_or(1) as usize;
+        let matrices = expected_values(shape) as usize / columns.max(1);
+        let within = |ranges: &BTreeMap<String, Vec<Range<usize>>>| {
+            let ranges = ranges.get(entry).map_or(&[][..], Vec::as_slice);
+            let lies_in = |number: &usize| {
+                ranges.iter().any(|range| range.start <= number * columns && (number + 1) * columns <= range.end)
+            };
+            (0..matrices).filter(lies_in).count()
+        };
+        let (neutral, zero) = (within(&summary.gaps), within(&summary.zeros));
+        let text = |count: usize| match matrices {
+            0 | 1 => name.to_owned(),
+            _ => format!("{name} ({count} of {matrices} matrices)"),
+        };
+        if neutral > 0 {
+            self.neutral.push(text(neutral));
+        }
+        if zero > 0 {
+            self.zero.push(text(zero));
+        }
+        match neutral + zero {
+            0 => return Weighing::Measured,
+            some => self.all.push(text(some)),
+        }
+        if neutral + zero == matrices { Weighing::None } else { Weighing::Partial }
+    }
+
+    fn warn(&self, warnings: &mut Vec<String>) {
+        if !self.neutral.is_empty() {
+            let (count, names) = (tensors(&self.neutral), list(&self.neutral));
+            warnings.push(format!(
+                "the importance matrix has nothing sound for parts of {count}, where all columns count the same: {names}"
+            ));
+        }
+        if !self.zero.is_empty() {
+            let (count, names) = (tensors(&self.zero), list(&self.zero));
+            warnings.push(format!(
+                "importance is zero throughout in parts of {count}, which llama-quantize and this program take as it is: \
+                 {names}"
+            ));
+        }
+    }
+}
+
 /// One value per column, for every matrix of a stack.
-fn expected_values(shape: &[u64]) -> u64 {
+pub(crate) fn expected_values(shape: &[u64]) -> u64 {
     let rows = shape.len().saturating_sub(2);
     let stacked = shape.iter().take(rows).product::<u64>();
     stacked.saturating_mul(shape.last().copied().unwrap_or(1))
 }
 
-/// Importance changes nothing where all that is done is rounding: floats, and Q8_0.
+/// Quantized types that importance does not change: there is nothing to choose.
+const ROUNDED: &[Dtype] =
+    &[Dtype::Q8_0, Dtype::Q1_0, Dtype::Q2_0, Dtype::TQ1_0, Dtype::TQ2_0, Dtype::MXFP4, Dtype::NVFP4];
+
 fn uses_importance(tensor: &PlannedTensor) -> bool {
-    tensor.to.is_quantized() && tensor.to != weightmill_kernels::Dtype::Q8_0
+    tensor.to.is_quantized() && !tensor.lossless && !ROUNDED.contains(&tensor.to)
 }

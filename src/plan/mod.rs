@@ -16,10 +16,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use weightmill_formats::Metadata;
 use weightmill_kernels::Dtype;
 
 pub use error::PlanError;
+pub(crate) use importance::expected_values;
 pub use report::{InputReport, OutputReport, Report, TensorReport};
 pub use table::Table;
 
@@ -62,6 +64,10 @@ pub struct ImportanceSummary {
     pub chunks: Option<u32>,
     /// Tensor name to number of values.
     pub entries: BTreeMap<String, usize>,
+    /// Values that were not measured, for which 1 stands, by tensor name.
+    pub gaps: BTreeMap<String, Vec<Range<usize>>>,
+    /// Runs of zeros as long as a block or longer, by tensor name.
+    pub zeros: BTreeMap<String, Vec<Range<usize>>>,
 }
 
 /// What a run will do.
@@ -71,6 +77,8 @@ pub struct Plan {
     pub input: InputFacts,
     /// What is written, in the order of the request.
     pub outputs: Vec<OutputPlan>,
+    /// Weights that cannot be encoded with their importance end the run: [`Request::strict_importance`].
+    pub strict_importance: bool,
 }
 
 /// What is read.
@@ -101,6 +109,8 @@ pub struct OutputPlan {
     pub parts: Vec<Part>,
     /// Tensors in the order of the files: part by part, ascending offsets.
     pub tensors: Vec<PlannedTensor>,
+    /// It was planned as if there were an importance matrix: [`Request::assume_importance`]. Such a plan is not executed.
+    pub assumes_importance: bool,
     /// What the user should know: notes on the model, missing importance entries, fallbacks, options without effect.
     pub warnings: Vec<String>,
 }
@@ -142,10 +152,24 @@ pub struct PlannedTensor {
     /// The entry of the importance matrix to use: `columns` values, or as many for every matrix of a stack
     /// (`shape[0]` of three dimensions).
     pub importance: Option<String>,
+    /// How the columns are weighed, where a matrix was given and the type makes use of it.
+    pub weighing: Option<Weighing>,
     /// Index into [`OutputPlan::parts`].
     pub part: usize,
     /// Place of its bytes in that file.
     pub range: Range<u64>,
+}
+
+/// Whether the columns of a tensor are weighed by measured importance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weighing {
+    /// All of it.
+    Measured,
+    /// Not in some of its matrices: for these the importance matrix has nothing, nothing that can be, or only zeros.
+    Partial,
+    /// Nowhere.
+    None,
 }
 
 impl PlannedTensor {
@@ -203,7 +227,7 @@ pub fn plan(input: &Input<'_>, request: &Request) -> Result<Plan, PlanError> {
         weights: tensors.iter().map(|tensor| tensor.weights()).sum(),
         bytes: tensors.iter().map(|tensor| tensor.bytes).sum(),
     };
-    Ok(Plan { input: facts, outputs })
+    Ok(Plan { input: facts, outputs, strict_importance: request.strict_importance })
 }
 
 /// The metadata with the user's replacements, as far as they decide types: of several for one key the first counts.

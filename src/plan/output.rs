@@ -30,6 +30,7 @@ pub(super) fn plan(input: &Input<'_>, request: &Request, wanted: &Output) -> Res
         path: wanted.path.clone(),
         parts: Vec::new(),
         tensors: Vec::new(),
+        assumes_importance: false,
         warnings: Vec::new(),
     };
     let metadata = if is_conversion(input, recipe, request) {
@@ -95,7 +96,12 @@ fn quantize(
     let told = overridden(&model.metadata, request);
     let architecture = told.string("general.architecture").unwrap_or(&model.architecture);
     let facts = Facts { own_names: model.own_names, ..Facts::of(architecture, &told) };
-    let choices = choose(recipe, &request.types, &facts, view.is_some(), &candidates)?;
+    let mut choices = choose(recipe, &request.types, &facts, view.is_some(), &candidates)?;
+    if request.assume_importance && view.is_none() && choices.iter().any(|choice| choice.needs_importance) {
+        choices = choose(recipe, &request.types, &facts, true, &candidates)?;
+        output.assumes_importance = true;
+        output.warnings.push(importance::ASSUMED.to_owned());
+    }
 
     let guess = || guessed_file_type(&candidates);
     let metadata = metadata::of_quantizer(input, recipe, request, view.as_ref(), listing.blocks, guess);
@@ -115,7 +121,9 @@ fn quantize(
     if !request.types.allow_requantize {
         check_requantizing(input, output)?;
     }
-    importance::assign(recipe, view.as_ref(), input, &mut output.tensors, &choices, &mut output.warnings)?;
+    if !output.assumes_importance {
+        importance::assign(recipe, view.as_ref(), input, request, &choices, output)?;
+    }
     Ok(metadata)
 }
 
@@ -137,6 +145,7 @@ pub(super) fn planned(
         to,
         fallback_from: None,
         importance: None,
+        weighing: None,
         part: 0,
         range: 0..0,
     }

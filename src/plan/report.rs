@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{OutputPlan, Plan, PlannedTensor};
+use super::{OutputPlan, Plan, PlannedTensor, Weighing};
 
 /// The document. Fields appear in this order.
 #[derive(Debug, Serialize)]
@@ -63,6 +63,9 @@ pub struct TensorReport<'a> {
     pub bytes: u64,
     /// True if the shape did not allow the type that the recipe wanted.
     pub fallback: bool,
+    /// Whether columns are weighed by measured importance; left out where there is no matrix, or it makes no difference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub importance: Option<Weighing>,
     /// True if stored codes are taken over without any value changing; left out otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lossless: bool,
@@ -107,6 +110,7 @@ impl<'a> TensorReport<'a> {
             to: tensor.to.name(),
             bytes: tensor.bytes(),
             fallback: tensor.fallback_from.is_some(),
+            importance: tensor.weighing,
             lossless: tensor.lossless,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{OutputPlan, PlannedTensor};
+use super::{OutputPlan, PlannedTensor, Weighing};
 
 /// Prints an output tensor by tensor, then its totals and warnings.
 pub struct Table<'a>(pub &'a OutputPlan);
@@ -26,6 +26,11 @@ impl fmt::Display for Table<'_> {
                 Some(wanted) => format!("  fallback from {wanted}"),
                 None if tensor.lossless => "  lossless".to_owned(),
                 None => String::new(),
+            };
+            let note = match tensor.weighing {
+                Some(Weighing::Partial) => note + "  importance in part",
+                Some(Weighing::None) => note + "  no importance",
+                Some(Weighing::Measured) | None => note,
             };
             line(f, widths, row.each_ref().map(String::as_str), &note)?;
         }

@@ -78,7 +78,7 @@ const KEPT_WHOLE_NAMES: &[&str] = &["position_embd.weight", "token_types.weight"
 /// GLM 5 tensors that get Q8_0 at least.
 const SENSITIVE_IN_GLM5: &[&str] = &["attn_q_a", "attn_q_b", "nextn.eh_proj"];
 
-pub(super) fn can_be_quantized(tensor: Candidate<'_>, facts: &Facts, options: &TypeOptions) -> bool {
+pub(crate) fn can_be_quantized(tensor: Candidate<'_>, facts: &Facts, options: &TypeOptions) -> bool {
     let Candidate { name, shape, .. } = tensor;
     let contains_any = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
     // ggml does not count outer dimensions of 1.

@@ -13,7 +13,7 @@ mod table;
 pub(crate) use choose::block_number;
 pub use choose::{Candidate, Choice, ChooseError, choose};
 pub use facts::Facts;
-pub(crate) use keep::{own_matrices, stays_f32};
+pub(crate) use keep::{can_be_quantized, own_matrices, stays_f32};
 pub use rule::{Role, Rule, When};
 pub use table::RECIPES;
 

@@ -78,6 +78,7 @@ impl Tensors {
             datasets: vec!["text.txt".to_owned()],
             chunks: Some(10),
             entries: measured.map(|tensor| (tensor.name.clone(), values(tensor))).collect(),
+            ..ImportanceSummary::default()
         }
     }
 }

@@ -1,5 +1,7 @@
 //! From sums and counts to the values by which quantizers weigh columns.
 
+use std::ops::Range;
+
 use indexmap::IndexMap;
 
 use super::Imatrix;
@@ -22,8 +24,8 @@ pub struct Importance {
 pub struct Gap {
     /// Name of the tensor.
     pub entry: String,
-    /// Which of its matrices, counted from 0; `None` if they share one count.
-    pub matrix: Option<usize>,
+    /// Which of its values: those of one matrix, or of all that share a count.
+    pub values: Range<usize>,
     /// Why.
     pub cause: Cause,
 }
@@ -35,7 +37,7 @@ pub enum Cause {
     Unseen,
     /// A mean of squares that is negative or not finite.
     BadValue {
-        /// Position among the values of the matrix.
+        /// Position among the values of the tensor.
         index: usize,
         /// The mean.
         found: f32,
@@ -59,9 +61,10 @@ impl Imatrix {
         let mut entries = IndexMap::with_capacity(self.entries.len());
         let mut gaps = Vec::new();
         for (name, entry) in self.entries {
-            let (shared, several) = (entry.shared().max(1), entry.counts.len() > 1);
+            let shared = entry.shared().max(1);
             let mut values = entry.sums;
             for (number, (values, &count)) in values.chunks_mut(shared).zip(&entry.counts).enumerate() {
+                let begin = number * shared;
                 let cause = match count {
                     // The older form's values without calls are taken as they are.
                     0 if !in_chunks => Some(Cause::Unseen),
@@ -69,12 +72,12 @@ impl Imatrix {
                         let count = count.max(1) as f32;
                         values.iter_mut().for_each(|value| *value /= count);
                         let bad = values.iter().position(|value| !value.is_finite() || *value < 0.0);
-                        bad.map(|index| Cause::BadValue { index, found: values[index] })
+                        bad.map(|index| Cause::BadValue { index: begin + index, found: values[index] })
                     }
                 };
                 if let Some(cause) = cause {
                     values.fill(1.0);
-                    gaps.push(Gap { entry: name.clone(), matrix: several.then_some(number), cause });
+                    gaps.push(Gap { entry: name.clone(), values: begin..begin + values.len(), cause });
                 }
             }
             entries.insert(name, values);
