@@ -157,8 +157,11 @@ def gguf():
 
 
 def imatrix():
-    """With an importance matrix, in both its forms."""
+    """With an importance matrix, in both its forms; and the forms themselves."""
     from families import describe
+    for source, form in (("gguf", "gguf"), ("gguf", "dat"), ("dat", "dat")):
+        out, want = output(f"matrix.{form}"), GOLDEN / f"imatrix.{form}"
+        report(f"imatrix.{source} as .{form}", run("imatrix", GOLDEN / f"imatrix.{source}", "-o", out, "--force") or same(out, want))
     folder = smol(WIDE, "--wide")
     for kind, want in golden("files-imatrix.json")[WIDE].items():
         out, legacy = output("gguf.gguf"), output("dat.gguf")
@@ -421,6 +424,14 @@ def memory():
         out.unlink(missing_ok=True)
 
 
+def forecast(folder, kinds, *options):
+    """Bytes of the file of each type as a dry run forecasts them, and the error text if there was one."""
+    done = subprocess.run([QUANTIZE, folder, "-t", ",".join(kinds), "--dry-run", "--json", *options], capture_output=True, text=True, cwd=GOLDEN)
+    if done.returncode:
+        return None, done.stderr.strip()[-500:]
+    return {shape["type"]: shape["bytes"] for shape in json.loads(done.stdout)["outputs"]}, None
+
+
 def plan():
     """The plan of 70 billion weights, printed as JSON in under 10 seconds."""
     folder = checkpoint("make_large.py", "llama-70b", "--shape", "70b", "--sparse", "--shards", "16")
@@ -433,6 +444,15 @@ def plan():
         if seconds >= 10 or len(shape["tensors"]) != 724 or not 40e9 < shape["bytes"] < 45e9:
             error = f"{seconds:.1f} s, {len(shape['tensors'])} tensors, {shape['bytes']} bytes"
     report(f"plan 70b ({seconds:.1f} s)", error)
+    # All types in one run, also those that need an importance matrix: of those of the goldens the whole size is known.
+    kinds = [*golden("files.json")[WIDE], *(kind for kind in golden("files-imatrix.json")[WIDE] if kind not in golden("files.json")[WIDE])]
+    outputs, error = forecast(folder, kinds)
+    report("plan 70b, all types", error or (len(outputs) != len(kinds) or min(outputs.values()) < 70e9 / 8) and f"{outputs}")
+    for file, options in (("files.json", []), ("files-imatrix.json", ["--imatrix", "imatrix.gguf"])):
+        wanted = {kind: want["bytes"] for kind, want in golden(file)[WIDE].items() if "bytes" in want}
+        outputs, error = forecast(smol(WIDE, "--wide"), wanted, *options)
+        wrong = {kind: (bytes, wanted[kind]) for kind, bytes in (outputs or {}).items() if bytes != wanted[kind]}
+        report(f"plan {WIDE}, sizes of {file}", error or wrong and f"{wrong}")
 
 
 CHECKS = (files, gguf, imatrix, families, quantized_families, vocabularies, back, quantizer, schemes, independence, names, text, memory, plan)

@@ -86,7 +86,8 @@ impl Coverage {
                 list(self).push(Matrices { tensor: name.to_owned(), matrices, of });
             }
         };
-        let numbers = |matrices: &mut dyn Iterator<Item = (usize, &[f32])>| matrices.map(|(number, _)| number).collect();
+        let numbers =
+            |matrices: &mut dyn Iterator<Item = (usize, &[f32])>| matrices.map(|(number, _)| number).collect();
         note(|c| &mut c.unseen, numbers(&mut matrices().filter(|(number, _)| count(*number) == 0)));
         note(|c| &mut c.zero, numbers(&mut seen().filter(|(_, sums)| sums.iter().all(|sum| *sum == 0.0))));
         note(|c| &mut c.bad, numbers(&mut seen().filter(|(_, sums)| sums.iter().any(is_bad))));

@@ -179,7 +179,10 @@ fn dat_form_with_bad_entries() {
         let importance = parse(&one("b", &[1.0, 2.0, bad])).unwrap();
         // Where experts begin this form does not say.
         assert_eq!(importance.entries["b"], [1.0; 3]);
-        assert!(matches!(importance.gaps[..], [Gap { values: Range { start: 0, end: 3 }, cause: Cause::BadValue { index: 2, .. }, .. }]));
+        assert!(matches!(
+            importance.gaps[..],
+            [Gap { values: Range { start: 0, end: 3 }, cause: Cause::BadValue { index: 2, .. }, .. }]
+        ));
     }
     assert_defect!(parse(&one("z", &[1.0])), Kind::Duplicate, entry("z"), Some(21));
     let bytes = Bytes::default().i32(1).i32(2).raw(b"a\xff").zeros(40);

@@ -136,11 +136,23 @@ fn print(out: &mut impl Write, matrix: &Imatrix) -> io::Result<()> {
     writeln!(
         out,
         "{:width$}  {:>7} {:>8} {:>9} {:>11} {:>11} {:>11} {:>11} {:>11} {:>7} {:>8} {:>8}",
-        "tensor", "values", "matrices", "count", "sum", "min", "max", "mean", "deviation", "zeros", "entropy", "|z| > 1"
+        "tensor",
+        "values",
+        "matrices",
+        "count",
+        "sum",
+        "min",
+        "max",
+        "mean",
+        "deviation",
+        "zeros",
+        "entropy",
+        "|z| > 1"
     )?;
     for (name, entry) in names.iter().zip(matrix.entries.values()) {
         let s = Statistics::of(entry);
-        let count = if s.counts.0 == s.counts.1 { s.counts.0.to_string() } else { format!("{}-{}", s.counts.0, s.counts.1) };
+        let count =
+            if s.counts.0 == s.counts.1 { s.counts.0.to_string() } else { format!("{}-{}", s.counts.0, s.counts.1) };
         writeln!(
             out,
             "{name:width$}  {:>7} {:>8} {count:>9} {:>11.4e} {:>11.4e} {:>11.4e} {:>11.4e} {:>11.4e} {:>6.2}% {:>8.4} {:>7.2}%",
@@ -193,9 +205,10 @@ fn findings(coverage: &Coverage) -> Vec<String> {
     add("zero throughout", &matrices(&coverage.zero));
     if let Some(model) = &coverage.model {
         add("no tensor of the model has the name", &model.unknown);
-        let sizes = model.sizes.iter().map(|size| {
-            format!("{} ({} values, the model's tensor has {})", size.tensor, size.values, size.expected)
-        });
+        let sizes = model
+            .sizes
+            .iter()
+            .map(|size| format!("{} ({} values, the model's tensor has {})", size.tensor, size.values, size.expected));
         add("another size than the model's tensor", &sizes.collect::<Vec<_>>());
         add("without importance", &model.without);
     }

@@ -13,8 +13,7 @@ use crate::options::{ImportanceFilter, Request};
 use crate::recipe::{Choice, Recipe, Role};
 
 /// What is said of an output that was planned as if there were a matrix.
-pub(super) const ASSUMED: &str =
-    "needs an importance matrix (--imatrix): planned as if there were one for every tensor; a run without it is refused";
+pub(super) const ASSUMED: &str = "needs an importance matrix (--imatrix): planned as if there were one for every tensor; a run without it is refused";
 
 /// Shortest run of zeros that is remembered: no row is shorter than a block of 32.
 const ZEROS: usize = 32;

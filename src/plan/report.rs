@@ -46,6 +46,9 @@ pub struct OutputReport<'a> {
     /// Paths of the parts; left out unless there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<String>,
+    /// True for a forecast of a type that needs an importance matrix, where none was given; left out otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub assumes_importance: bool,
     pub tensors: Vec<TensorReport<'a>>,
     pub warnings: &'a [String],
 }
@@ -95,6 +98,7 @@ impl<'a> OutputReport<'a> {
             bytes: output.bytes(),
             bits_per_weight: (output.bits_per_weight() * 1e4).round() / 1e4,
             parts: parts.iter().map(|part| text(&part.path)).collect(),
+            assumes_importance: output.assumes_importance,
             tensors: output.tensors.iter().map(TensorReport::of).collect(),
             warnings: &output.warnings,
         }

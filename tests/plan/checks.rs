@@ -1,7 +1,7 @@
 //! What is refused before the run, and what is warned about.
 
 use weightmill::options::{Fallback, Request, Split};
-use weightmill::plan::{ImportanceSummary, PlanError};
+use weightmill::plan::{ImportanceSummary, PlanError, Weighing};
 use weightmill::recipe::ChooseError;
 use weightmill_formats::Value;
 use weightmill_kernels::Dtype;
@@ -160,6 +160,30 @@ fn importance_that_is_missing_or_left_over_is_told() {
     let told = warnings(&source, Some(&importance), &request(&["Q4_K_M"]));
     assert_eq!(told[1], "1 entry matches no tensor: importance matrix, blk.99.attn_q.weight");
     assert_eq!(warnings(&source, None, &request(&["Q4_K_M"])), [""; 0]);
+}
+
+#[test]
+fn experts_without_importance_are_told_and_refused_on_request() {
+    let (experts, columns) = (5, 256);
+    let mut source = Tensors::of(&Golden::named("qwen3_moe"));
+    let stacked = source.tensors.iter_mut().find(|tensor| tensor.name == "blk.0.ffn_up_exps.weight").expect("experts");
+    stacked.shape = vec![experts, 2, columns as u64];
+    let stacked = stacked.clone();
+    let mut importance = source.importance();
+    importance.gaps.insert(stacked.name.clone(), vec![columns..2 * columns]);
+    // Zeros in columns of an expert are nothing unusual, of a whole expert they are.
+    importance.zeros.insert(stacked.name.clone(), vec![10..columns, 2 * columns + 32..5 * columns]);
+    let plan = source.plan(Some(&importance), &request(&["Q4_K_M"])).expect("a plan");
+    let planned = plan.outputs[0].tensors.iter().find(|tensor| tensor.name == stacked.name).expect("a tensor");
+    assert_eq!(planned.weighing, Some(Weighing::Partial));
+    let told = &plan.outputs[0].warnings;
+    let part = |count: u64| format!("blk.0.ffn_up_exps.weight ({count} of {experts} matrices)");
+    assert!(told[1].contains("nothing sound") && told[1].ends_with(&part(1)), "{}", told[1]);
+    assert!(told[2].contains("zero throughout") && told[2].ends_with(&part(2)), "{}", told[2]);
+    let strict = Request { strict_importance: true, ..request(&["Q4_K_M"]) };
+    let error = refusal(&source, Some(&importance), &strict);
+    assert!(matches!(&error, PlanError::ImportanceGaps { names, .. } if *names == [part(3)]), "{error}");
+    assert!(source.plan(Some(&source.importance()), &strict).is_ok());
 }
 
 #[test]
