@@ -110,6 +110,19 @@ fn with_importance_in_its_legacy_form() {
     }
 }
 
+/// A file type that llama-quantize refuses: its tensors are those of Q4_0 with all types replaced,
+/// `ggml.py model tiny-llama-BF16.gguf OUT Q4_0 --tensor-type '.*=nvfp4' --output-type q6_k`, one after the other.
+#[test]
+fn nvfp4_as_a_file_type() {
+    let folder = TempDir::new().unwrap();
+    let file = weightmill_formats::open(&gguf(&folder, "NVFP4")).unwrap();
+    assert_eq!(file.metadata().unsigned("general.file_type"), Some(39));
+    let mut hash = Sha256::new();
+    file.tensors().iter().for_each(|tensor| hash.update(file.view(tensor)));
+    let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(digest, "a11891ace6bcd6e9103bdf8f94a1bcc577703b49117b3f50373325eafda1234b");
+}
+
 #[test]
 fn options() {
     check_each(&fixture("tiny-llama"), &golden("options"), words);

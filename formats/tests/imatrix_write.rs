@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use weightmill_formats::imatrix::{self, Entry, Form, Imatrix, Merger, Statistics};
+use weightmill_formats::imatrix::{self, Entry, Form, Imatrix, Merger, Statistics, similarity};
 use weightmill_formats::{Error, Kind};
 
 fn fixture(name: &str) -> PathBuf {
@@ -153,6 +153,11 @@ fn statistics_of_what_was_seen() {
 
     let bad = Statistics::of(&Entry { sums: vec![f32::NAN, f32::INFINITY, -1.0, 3.0], counts: vec![1] });
     assert_eq!((bad.values, bad.non_finite, bad.negative, bad.min, bad.max), (2, 2, 1, -1.0, 3.0));
+    let other = Entry { sums: vec![4.0, 0.0, 1.0, 1.0, 0.0, 12.0], counts: vec![2, 0, 3] };
+    // (0, 2, 0, 0, 4, 6) and (2, 0, 0, 0, 0, 4): 24 / (sqrt 56 * sqrt 20).
+    let cosine = similarity(&entry, &other).unwrap();
+    assert!((cosine - 24.0 / (56.0f64 * 20.0).sqrt()).abs() < 1e-12, "{cosine}");
+    assert_eq!(similarity(&entry, &Entry { sums: vec![1.0], counts: vec![1] }), None);
     let nothing = Statistics::of(&Entry { sums: vec![1.0], counts: vec![0] });
     assert_eq!((nothing.values, nothing.sum, nothing.entropy), (0, 0.0, 0.0));
 }

@@ -43,7 +43,7 @@ pub(super) fn run(args: &ImatrixArgs) -> Result<()> {
             "datasets": matrix.datasets,
             "chunks": matrix.chunks,
             "chunk_size": matrix.chunk_size,
-            "tensors": matrix.entries.iter().map(|(name, entry)| figures(name, &Statistics::of(entry))).collect::<Vec<_>>(),
+            "tensors": matrix.entries.keys().map(|name| figures(name, &matrix)).collect::<Vec<_>>(),
             "coverage": coverage,
             "warnings": warnings,
         });
@@ -135,7 +135,7 @@ fn print(out: &mut impl Write, matrix: &Imatrix) -> io::Result<()> {
     let width = names.iter().map(String::len).max().unwrap_or(0).max(6);
     writeln!(
         out,
-        "{:width$}  {:>7} {:>8} {:>9} {:>11} {:>11} {:>11} {:>11} {:>11} {:>7} {:>8} {:>8}",
+        "{:width$}  {:>7} {:>8} {:>9} {:>11} {:>11} {:>11} {:>11} {:>11} {:>7} {:>8} {:>8} {:>9}",
         "tensor",
         "values",
         "matrices",
@@ -147,15 +147,16 @@ fn print(out: &mut impl Write, matrix: &Imatrix) -> io::Result<()> {
         "deviation",
         "zeros",
         "entropy",
-        "|z| > 1"
+        "|z| > 1",
+        "like prev"
     )?;
-    for (name, entry) in names.iter().zip(matrix.entries.values()) {
+    for (name, (entry_name, entry)) in names.iter().zip(&matrix.entries) {
         let s = Statistics::of(entry);
         let count =
             if s.counts.0 == s.counts.1 { s.counts.0.to_string() } else { format!("{}-{}", s.counts.0, s.counts.1) };
         writeln!(
             out,
-            "{name:width$}  {:>7} {:>8} {count:>9} {:>11.4e} {:>11.4e} {:>11.4e} {:>11.4e} {:>11.4e} {:>6.2}% {:>8.4} {:>7.2}%",
+            "{name:width$}  {:>7} {:>8} {count:>9} {:>11.4e} {:>11.4e} {:>11.4e} {:>11.4e} {:>11.4e} {:>6.2}% {:>8.4} {:>7.2}% {:>9}",
             s.values,
             s.matrices,
             s.sum,
@@ -165,13 +166,22 @@ fn print(out: &mut impl Write, matrix: &Imatrix) -> io::Result<()> {
             s.deviation,
             s.zeros * 100.0,
             s.entropy,
-            s.outliers * 100.0
+            s.outliers * 100.0,
+            similarity_to_previous(entry_name, matrix).map_or_else(String::new, |cosine| format!("{cosine:.4}"))
         )?;
     }
     Ok(())
 }
 
-fn figures(name: &str, s: &Statistics) -> Json {
+/// How alike a tensor's columns matter as those of the same tensor one block before.
+fn similarity_to_previous(name: &str, matrix: &Imatrix) -> Option<f64> {
+    let (number, part) = name.strip_prefix("blk.")?.split_once('.')?;
+    let previous = format!("blk.{}.{part}", number.parse::<u32>().ok()?.checked_sub(1)?);
+    imatrix::similarity(matrix.entries.get(name)?, matrix.entries.get(&previous)?)
+}
+
+fn figures(name: &str, matrix: &Imatrix) -> Json {
+    let s = Statistics::of(&matrix.entries[name]);
     json!({
         "name": name,
         "values": s.values,
@@ -186,6 +196,7 @@ fn figures(name: &str, s: &Statistics) -> Json {
         "zeros": s.zeros,
         "entropy": s.entropy,
         "outliers": s.outliers,
+        "similarity": similarity_to_previous(name, matrix),
         "non_finite": s.non_finite,
         "negative": s.negative,
     })

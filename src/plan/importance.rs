@@ -30,7 +30,12 @@ impl ImportanceSummary {
                 gaps.entry(gap.entry.clone()).or_insert_with(Vec::new).push(gap.values.clone());
                 gaps
             }),
-            zeros: importance.entries.iter().map(|(name, values)| (name.clone(), runs_of_zeros(values))).collect(),
+            zeros: importance
+                .entries
+                .iter()
+                .map(|(name, values)| (name.clone(), runs_of_zeros(values)))
+                .filter(|(_, runs)| !runs.is_empty())
+                .collect(),
         }
     }
 }

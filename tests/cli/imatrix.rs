@@ -95,6 +95,9 @@ fn says_what_is_in_a_file_and_fits_a_model() {
     let figures = &found["tensors"][0];
     assert_eq!((&figures["name"], &figures["values"]), (&json!("blk.0.attn_k.weight"), &json!(256)));
     assert!((figures["sum"].as_f64().unwrap() - sum).abs() < 1e-9 * sum, "{figures}");
+    // With a block before it there is something to compare with.
+    let similar = |at: usize| &found["tensors"][at]["similarity"];
+    assert!(similar(0).is_null() && similar(7).as_f64().is_some_and(|cosine| (0.0..=1.0).contains(&cosine)), "{found}");
 }
 
 #[test]

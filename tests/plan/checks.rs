@@ -170,7 +170,8 @@ fn experts_without_importance_are_told_and_refused_on_request() {
     stacked.shape = vec![experts, 2, columns as u64];
     let stacked = stacked.clone();
     let mut importance = source.importance();
-    importance.gaps.insert(stacked.name.clone(), vec![columns..2 * columns]);
+    let second = columns..2 * columns;
+    importance.gaps.insert(stacked.name.clone(), vec![second]);
     // Zeros in columns of an expert are nothing unusual, of a whole expert they are.
     importance.zeros.insert(stacked.name.clone(), vec![10..columns, 2 * columns + 32..5 * columns]);
     let plan = source.plan(Some(&importance), &request(&["Q4_K_M"])).expect("a plan");

@@ -16,7 +16,7 @@ use indexmap::IndexMap;
 
 pub use importance::{Cause, Gap, Importance};
 pub use merge::{MergeError, Merger};
-pub use statistics::Statistics;
+pub use statistics::{Statistics, similarity};
 
 use crate::error::Result;
 use crate::mmap::Map;

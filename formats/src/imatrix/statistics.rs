@@ -72,3 +72,16 @@ impl Statistics {
         }
     }
 }
+
+/// Cosine of the angle between the means of two entries, as of a tensor and the same one a block before: 1 if the same
+/// columns matter. Means of matrices that saw nothing are zero. `None` for entries of different sizes, or all zeros, or with
+/// what is not finite.
+pub fn similarity(entry: &Entry, other: &Entry) -> Option<f64> {
+    fn means(entry: &Entry) -> impl Iterator<Item = f64> {
+        let mean = |count: u64, sum: f32| if count > 0 { f64::from(sum) / count as f64 } else { 0.0 };
+        entry.parts().flat_map(move |(count, sums)| sums.iter().map(move |&sum| mean(count, sum)))
+    }
+    let dot = |a: &Entry, b: &Entry| means(a).zip(means(b)).map(|(a, b)| a * b).sum::<f64>();
+    let cosine = dot(entry, other) / (dot(entry, entry).sqrt() * dot(other, other).sqrt());
+    (entry.sums.len() == other.sums.len() && cosine.is_finite()).then_some(cosine)
+}
