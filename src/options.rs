@@ -1,6 +1,7 @@
 //! What a user can ask of the types of an output: plain data, and the parsers of llama-quantize's notations.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -18,6 +19,8 @@ pub struct Request {
     pub outputs: Vec<Output>,
     /// How types are chosen, the same for every output.
     pub types: TypeOptions,
+    /// How the weights of quantized checkpoint folders are coded.
+    pub schemes: SchemeOptions,
     /// Replacements for metadata values (`--override-kv`), in the order given.
     pub overrides: Vec<Override>,
     /// Blocks to leave out (`--prune-layers`).
@@ -70,6 +73,59 @@ pub enum Fallback {
     Error,
 }
 
+/// Options of quantized checkpoint folders. What is not given is the scheme's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SchemeOptions {
+    /// `--group-size`.
+    pub group: Option<GroupSize>,
+    /// `--asymmetric`: with zero points.
+    pub asymmetric: bool,
+    /// `--search`.
+    pub search: Option<Search>,
+}
+
+/// Weights that share a scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupSize {
+    /// So many columns of a row.
+    Columns(usize),
+    /// A whole row.
+    Row,
+}
+
+impl FromStr for GroupSize {
+    type Err = OptionError;
+
+    fn from_str(text: &str) -> Result<Self, OptionError> {
+        match text {
+            "channel" => Ok(GroupSize::Row),
+            _ => match text.parse() {
+                Ok(columns @ 1..=65536) => Ok(GroupSize::Columns(columns)),
+                _ => Err(OptionError::GroupSize { text: text.to_owned() }),
+            },
+        }
+    }
+}
+
+impl fmt::Display for GroupSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GroupSize::Columns(columns) => write!(f, "{columns}"),
+            GroupSize::Row => f.write_str("channel"),
+        }
+    }
+}
+
+/// How the scale of a group is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Search {
+    /// From its greatest magnitude alone, as the formats' own packages do without calibration.
+    AbsMax,
+    /// That of those tried which gives the least squared error, weighted by importance where there is some.
+    #[default]
+    Mse,
+}
+
 /// Whether an output is one file or several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Split {
@@ -117,6 +173,8 @@ pub enum OptionError {
     OverrideKind { text: String },
     #[error("`{text}`: {reason}")]
     OverrideValue { text: String, reason: String },
+    #[error("`{text}` is not a size of groups: write a number of columns, as in 128, or channel")]
+    GroupSize { text: String },
     #[error("`{text}` is not a list of block numbers, as in 3,4,11")]
     Layers { text: String },
     #[error(

@@ -1,7 +1,8 @@
-//! What an output can be: a GGUF file by a recipe, or a checkpoint folder.
+//! What an output can be: a GGUF file by a recipe, or a checkpoint folder, with plain or with quantized weights.
 
 use crate::publish::{CHECKPOINT_TYPES, CheckpointType};
 use crate::recipe::{RECIPES, Recipe, RecipeError, flags_of, nearest, plain};
+use crate::scheme::{OUTPUT_SCHEMES, OutputScheme};
 
 /// A type name of the command line and what it stands for.
 #[derive(Clone, Copy, Debug)]
@@ -10,12 +11,15 @@ pub enum Target {
     Gguf(&'static Recipe),
     /// A folder with safetensors files, configuration and tokenizer.
     Checkpoint(&'static CheckpointType),
+    /// Such a folder whose weights are quantized.
+    Scheme(&'static OutputScheme),
 }
 
 impl Target {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Target> {
-        RECIPES.iter().map(Target::Gguf).chain(CHECKPOINT_TYPES.iter().map(Target::Checkpoint))
+        let folders = OUTPUT_SCHEMES.iter().map(Target::Scheme).chain(CHECKPOINT_TYPES.iter().map(Target::Checkpoint));
+        RECIPES.iter().map(Target::Gguf).chain(folders)
     }
 
     /// The target of this name or alias, in any case, with or without underscores and dashes.
@@ -24,8 +28,9 @@ impl Target {
     /// If there is none: names the nearest.
     pub fn find(name: &str) -> Result<Target, RecipeError> {
         let wanted = plain(name);
-        if let Some(found) = CHECKPOINT_TYPES.iter().find(|kind| plain(kind.name) == wanted) {
-            return Ok(Target::Checkpoint(found));
+        let named = |target: &Target| target.names().into_iter().any(|name| plain(name) == wanted);
+        if let Some(found) = Target::all().filter(|target| target.is_folder()).find(named) {
+            return Ok(found);
         }
         Recipe::find(name).map(Target::Gguf).map_err(|RecipeError::Unknown { name, .. }| {
             let known = nearest(&name, Target::all().map(Target::name)).join(", ");
@@ -38,6 +43,7 @@ impl Target {
         match self {
             Target::Gguf(recipe) => recipe.name,
             Target::Checkpoint(kind) => kind.name,
+            Target::Scheme(scheme) => scheme.name,
         }
     }
 
@@ -46,6 +52,7 @@ impl Target {
         match self {
             Target::Gguf(recipe) => recipe.names().collect(),
             Target::Checkpoint(kind) => vec![kind.name],
+            Target::Scheme(scheme) => [scheme.name].into_iter().chain(scheme.alias).collect(),
         }
     }
 
@@ -54,6 +61,7 @@ impl Target {
         match self {
             Target::Gguf(recipe) => recipe.description,
             Target::Checkpoint(kind) => kind.description,
+            Target::Scheme(scheme) => scheme.description,
         }
     }
 
@@ -66,7 +74,12 @@ impl Target {
     pub fn recipe(self) -> Option<&'static Recipe> {
         match self {
             Target::Gguf(recipe) => Some(recipe),
-            Target::Checkpoint(_) => None,
+            Target::Checkpoint(_) | Target::Scheme(_) => None,
         }
+    }
+
+    /// True for a folder, false for GGUF.
+    pub fn is_folder(self) -> bool {
+        self.recipe().is_none()
     }
 }

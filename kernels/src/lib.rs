@@ -13,6 +13,7 @@ mod codec;
 mod dtype;
 mod finite;
 mod grid;
+pub mod groups;
 mod search;
 pub mod simd;
 mod types;

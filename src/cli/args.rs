@@ -10,7 +10,7 @@ use weightmill_formats::Pickles;
 use weightmill_kernels::Dtype;
 
 use super::types::Types;
-use weightmill::options::{self, Override, TensorType};
+use weightmill::options::{self, GroupSize, Override, TensorType};
 use weightmill::tokenizer::PreTokenizer;
 
 const EXAMPLES: &str = "\
@@ -206,6 +206,22 @@ pub(super) struct QuantizeArgs {
     )]
     pub fallback: FallbackArg,
 
+    /// Columns that share a scale in a quantized folder, or channel: whole rows [default: the scheme's]
+    #[arg(long, value_name = "N", help_heading = "Quantized folders")]
+    pub group_size: Option<GroupSize>,
+    /// Zero points in place of levels around zero (w4a16, w8a16); transformers loads that only with dequantize=True
+    #[arg(long, help_heading = "Quantized folders")]
+    pub asymmetric: bool,
+    /// How scales of integers around zero are found: mse tries several, absmax takes the formats' own [default: mse]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "mse|absmax",
+        hide_possible_values = true,
+        help_heading = "Quantized folders"
+    )]
+    pub search: Option<SearchArg>,
+
     /// Print what would be written, and write nothing
     #[arg(long, help_heading = "Run")]
     pub dry_run: bool,
@@ -236,6 +252,13 @@ pub(super) fn pickles(allow: bool) -> Pickles {
 pub(super) enum FallbackArg {
     Allow,
     Error,
+}
+
+/// `--search`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum SearchArg {
+    Mse,
+    Absmax,
 }
 
 /// `--prune-layers`; a type of its own, because clap takes a bare set for a list of arguments.

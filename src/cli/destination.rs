@@ -14,7 +14,7 @@ use weightmill::target::Target;
 pub(super) fn paths(name: &str, targets: &[Target], output: Option<&Path>) -> Result<Vec<PathBuf>> {
     let folder = match output {
         None => Path::new(""),
-        Some(path) if matches!(targets, [Target::Checkpoint(_)]) => return Ok(vec![path.to_owned()]),
+        Some(path) if targets.len() == 1 && targets[0].is_folder() => return Ok(vec![path.to_owned()]),
         Some(path) if path.is_dir() || ends_in_separator(path) => path,
         Some(path) if targets.len() == 1 => return Ok(vec![path.to_owned()]),
         Some(path) if path.exists() || path.extension().is_some_and(|extension| extension == "gguf") => {
@@ -25,7 +25,7 @@ pub(super) fn paths(name: &str, targets: &[Target], output: Option<&Path>) -> Re
     };
     let path = |target: &Target| match target {
         Target::Gguf(recipe) => folder.join(format!("{name}-{}.gguf", recipe.name)),
-        Target::Checkpoint(kind) => folder.join(format!("{name}-{}", kind.name)),
+        folder_target => folder.join(format!("{name}-{}", folder_target.name())),
     };
     Ok(targets.iter().map(path).collect())
 }

@@ -42,7 +42,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         }
         None => (Importance::default(), None),
     };
-    let wants_folder = targets.iter().any(|target| target.recipe().is_none());
+    let wants_folder = targets.iter().any(|target| target.is_folder());
     let published = if wants_folder { Some(input.publish()?) } else { None };
     let Input { path, weights, model, .. } = &input;
     let facts = plan::Input { path, weights, model, published: published.as_ref(), importance: summary.as_ref() };

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use weightmill::arch::{ArchMap, Choices};
-use weightmill::options::{self, Fallback, ImportanceFilter, Output, Request, Split, TypeOptions};
+use weightmill::options::{
+    self, Fallback, ImportanceFilter, Output, Request, SchemeOptions, Search, Split, TypeOptions,
+};
 use weightmill::target::Target;
 
 use super::UsageError;
-use super::args::{FallbackArg, QuantizeArgs};
+use super::args::{FallbackArg, QuantizeArgs, SearchArg};
 
 /// The types that were asked for, at least one, none twice.
 pub(super) fn targets(args: &QuantizeArgs) -> Result<&[Target]> {
@@ -30,12 +32,12 @@ pub(super) fn targets(args: &QuantizeArgs) -> Result<&[Target]> {
 
 /// What the user decides about the input.
 pub(super) fn choices(args: &QuantizeArgs) -> Result<Choices> {
-    if args.pre.is_some() && targets(args)?.iter().all(|target| target.recipe().is_none()) {
+    if args.pre.is_some() && targets(args)?.iter().all(|target| target.is_folder()) {
         let text = "--pre has no effect: a checkpoint folder is written with the tokenizer of its input".to_owned();
         return Err(UsageError(text).into());
     }
     let arch_map = args.arch_map.as_deref().map(ArchMap::open).transpose()?;
-    let folders_only = targets(args)?.iter().all(|target| target.recipe().is_none());
+    let folders_only = targets(args)?.iter().all(|target| target.is_folder());
     Ok(Choices { pre: args.pre, tensors_only: args.tensors_only, arch_map, folders_only })
 }
 
@@ -60,6 +62,14 @@ pub(super) fn request(args: &QuantizeArgs, paths: Vec<PathBuf>) -> Result<Reques
                 FallbackArg::Allow => Fallback::Allow,
                 FallbackArg::Error => Fallback::Error,
             },
+        },
+        schemes: SchemeOptions {
+            group: args.group_size,
+            asymmetric: args.asymmetric,
+            search: args.search.map(|search| match search {
+                SearchArg::Mse => Search::Mse,
+                SearchArg::Absmax => Search::AbsMax,
+            }),
         },
         overrides: args.override_kv.clone(),
         prune_layers: args.prune_layers.clone().map(|layers| layers.0).unwrap_or_default(),

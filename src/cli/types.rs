@@ -17,7 +17,7 @@ impl Args for Types {
             .short('t')
             .long("type")
             .value_name("T[,T...]")
-            .help("Type or types to write, by llama-quantize's names, as in Q4_K_M,Q8_0; below, flags for single types")
+            .help("Type or types to write, as in Q4_K_M,w4a16; below, flags for single types")
             .value_delimiter(',')
             .action(ArgAction::Append)
             .value_parser(Target::find)
@@ -32,7 +32,13 @@ impl Args for Types {
 
 /// One target's flag: one of its spellings is shown, the others work too.
 fn flag(target: Target) -> Arg {
-    let shown = target.names().into_iter().map(short).min_by_key(String::len).expect("a target has a name");
+    let names = target.names().into_iter();
+    let shown = match target {
+        // the other name is what people call it
+        Target::Scheme(_) => names.last().map(short),
+        _ => names.map(short).min_by_key(String::len),
+    };
+    let shown = shown.expect("a target has a name");
     let others: Vec<String> = target.flags().into_iter().filter(|spelling| *spelling != shown).collect();
     Arg::new(target.name())
         .long(shown)

@@ -35,7 +35,7 @@ struct Announced {
 
 impl<'a> ReadAhead<'a> {
     /// For these works, which take `total` bytes of the source.
-    pub fn new(works: &'a [Work<'_>], weights: &'a Weights, total: u64) -> Self {
+    pub fn new(works: &[&'a Work<'_>], weights: &'a Weights, total: u64) -> Self {
         let source = weights.source();
         let mut spans = Vec::new();
         for piece in works.iter().flat_map(|work| work.tensor.data.pieces()) {

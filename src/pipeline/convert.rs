@@ -2,15 +2,17 @@
 
 use std::ops::Range;
 
+use weightmill_kernels::groups::{self, Groups};
 use weightmill_kernels::{Dtype, Level, dequantize, first_non_finite, quantize, validate};
 
 use super::budget::Buffers;
 use super::gather::gather;
 use super::outputs::Writer;
 use super::repair::Repairs;
-use super::work::{Encoding, Work};
+use super::work::{CodedWeight, Encoding, Work};
 use super::{Error, Site};
 use crate::model::{Map, Piece, TensorData};
+use crate::scheme::{Scratch, Stop};
 use crate::view::Axis;
 use crate::weights::Weights;
 
@@ -26,6 +28,8 @@ pub(super) struct Converter<'a> {
     tile: Vec<f32>,
     strip: Vec<f32>,
     bytes: Vec<u8>,
+    scratch: Scratch,
+    divisors: &'a [f32],
 }
 
 impl<'a> Converter<'a> {
@@ -50,12 +54,52 @@ impl<'a> Converter<'a> {
             tile: vec![0.0; buffers.tile],
             strip: vec![0.0; buffers.strip],
             bytes: vec![0; buffers.bytes],
+            scratch: Scratch::new(buffers.scratch),
+            divisors: &[],
         }
     }
 
-    /// Brings these rows of a tensor, which lie in one expert and one piece, to all outputs.
+    /// With the divisors of scales that weights have in common, by the number of these weights.
+    pub fn dividing(self, divisors: &'a [f32]) -> Self {
+        Self { divisors, ..self }
+    }
+
+    /// The greatest magnitude among these rows of a tensor.
+    pub fn greatest(&mut self, work: &Work<'_>, rows: Range<usize>) -> Result<f32, Error> {
+        self.decode(work, rows.clone(), Dtype::F32)?;
+        let weights = &self.weights[..rows.len() * work.columns];
+        let all = Groups { weights, columns: weights.len(), group: weights.len() };
+        let mut greatest = [0.0];
+        groups::max_abs(self.level, all, &mut greatest);
+        self.release(work, rows);
+        Ok(greatest[0])
+    }
+
+    /// Brings these rows of a tensor, which lie in one expert and, unless it is coded, one piece, to all outputs.
     pub fn convert(&mut self, work: &Work<'_>, rows: Range<usize>) -> Result<(), Error> {
         let mut decoded = None;
+        if work.coded.is_empty() {
+            self.encode_all(work, rows.clone(), &mut decoded)?;
+        } else {
+            for part in work.within_pieces(rows.clone()) {
+                decoded = None;
+                self.encode_all(work, part.clone(), &mut decoded)?;
+                decoded = decoded.filter(|_| part == rows);
+            }
+        }
+        for coded in &work.coded {
+            if decoded != Some(Dtype::F32) {
+                self.decode(work, rows.clone(), Dtype::F32)?;
+                decoded = Some(Dtype::F32);
+            }
+            self.code(work, rows.clone(), coded)?;
+        }
+        self.release(work, rows);
+        Ok(())
+    }
+
+    /// Brings these rows to all outputs in which the tensor is one by itself.
+    fn encode_all(&mut self, work: &Work<'_>, rows: Range<usize>, decoded: &mut Option<Dtype>) -> Result<(), Error> {
         for encoding in &work.encodings {
             if encoding.lossless {
                 self.repack(work, rows.clone(), encoding)?;
@@ -65,20 +109,50 @@ impl<'a> Converter<'a> {
                 self.copy(work, rows.clone(), encoding)?;
                 continue;
             }
-            if decoded != Some(encoding.via) {
+            if *decoded != Some(encoding.via) {
                 self.decode(work, rows.clone(), encoding.via)?;
-                decoded = Some(encoding.via);
+                *decoded = Some(encoding.via);
             }
             self.encode(work, rows.clone(), encoding)?;
         }
-        self.release(work, rows);
         Ok(())
+    }
+
+    /// Codes the decoded weights, and writes all tensors that they become.
+    fn code(&mut self, work: &Work<'_>, rows: Range<usize>, coded: &CodedWeight<'_>) -> Result<(), Error> {
+        let weights = &self.weights[..rows.len() * work.columns];
+        let divisor = coded.divisor.and_then(|set| self.divisors.get(set)).copied().unwrap_or(1.0);
+        let writer = self.writer;
+        let write = |tensor: usize, within: u64, bytes: &[u8]| match writer {
+            Some(writer) => writer.write(coded.places[tensor], within, bytes),
+            None => Ok(()),
+        };
+        let (level, first) = (self.level, rows.start);
+        let result = coded.coder.encode(level, rows, weights, coded.importance, divisor, &mut self.scratch, write);
+        result.map_err(|stop| match stop {
+            Stop::Write(error) => error,
+            Stop::Overflow { row, group } => {
+                let (site, _) = self.site(work, first + row, 0);
+                Error::ScaleOverflow { site, group, scheme: coded.coding.scheme.name }
+            }
+        })
     }
 
     /// Fills the buffer with weights as they are after going through type `via`.
     fn decode(&mut self, work: &Work<'_>, rows: Range<usize>, via: Dtype) -> Result<(), Error> {
+        // Rows in several pieces come from each in turn.
+        let mut filled = 0;
+        for part in work.within_pieces(rows) {
+            self.decode_piece(work, part.clone(), via, filled)?;
+            filled += part.len() * work.columns;
+        }
+        Ok(())
+    }
+
+    /// Fills the buffer, from this place on, with rows that lie in one piece.
+    fn decode_piece(&mut self, work: &Work<'_>, rows: Range<usize>, via: Dtype, at: usize) -> Result<(), Error> {
         let columns = work.columns;
-        let weights = &mut self.weights[..rows.len() * columns];
+        let weights = &mut self.weights[at..][..rows.len() * columns];
         if let TensorData::Computed(values) = &work.tensor.data {
             weights.copy_from_slice(&values[rows.start * columns..rows.end * columns]);
         }
@@ -202,8 +276,10 @@ impl<'a> Converter<'a> {
         match work.woven() {
             Some((pieces, _)) => pieces.iter().for_each(|piece| self.release_piece(work, piece, 0, &rows)),
             None => {
-                let at = work.piece_at(rows.start);
-                at.into_iter().for_each(|(piece, start)| self.release_piece(work, piece, start, &rows));
+                for part in work.within_pieces(rows) {
+                    let at = work.piece_at(part.start);
+                    at.into_iter().for_each(|(piece, start)| self.release_piece(work, piece, start, &part));
+                }
             }
         }
     }

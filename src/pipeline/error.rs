@@ -29,6 +29,10 @@ pub enum Error {
         "{site}, block {block}: the weights are too large for {dtype}, whose scales end at 65504; choose BF16 or F32 for this tensor with --tensor-type"
     )]
     Overflow { site: Site, block: usize, dtype: Dtype },
+    #[error(
+        "{site}, group {group}: the weights are too large for the scales of {scheme}; choose one whose scales are of type BF16"
+    )]
+    ScaleOverflow { site: Site, group: usize, scheme: &'static str },
     #[error("{site}, block {block}: the stored {dtype} block has a scale or weight that is not finite")]
     BadBlock { site: Site, block: usize, dtype: Dtype },
     #[error("tensor {}: {from} cannot be converted to {to} by this program", tensor.escape_debug())]

@@ -57,7 +57,7 @@ impl Forecast {
 }
 
 /// What makes work alike: how it is stored, and what becomes of it.
-type Kind = (String, bool, Vec<(Dtype, Dtype, bool, bool)>);
+type Kind = (String, bool, Vec<(Dtype, Dtype, bool, bool)>, Vec<(&'static str, bool)>);
 
 impl Run<'_> {
     /// Measures how long the run will take. Writes nothing; takes about a tenth of a second, and longer where the source
@@ -100,7 +100,8 @@ impl Run<'_> {
         let pieces = work.tensor.data.pieces();
         let stored = pieces.first().map(|piece| self.weights.list()[piece.weight].stored_as().to_owned());
         let encodings = work.encodings.iter().map(|e| (e.via, e.to, e.lossless, e.importance.is_some()));
-        (stored.unwrap_or_default(), work.is_transposed(), encodings.collect())
+        let coded = work.coded.iter().map(|coded| (coded.coding.scheme.name, coded.importance.is_some()));
+        (stored.unwrap_or_default(), work.is_transposed(), encodings.collect(), coded.collect())
     }
 
     /// What the samples that had to come from the disk took, applied to all of the source.
@@ -127,13 +128,15 @@ fn speed(mut converter: Converter<'_>, work: &Work<'_>, (thread, threads): (usiz
         start.elapsed()
     };
     // Each thread has rows of its own, as long as there are enough.
-    let first = work.rows / threads * thread;
+    let unit = work.row_unit();
+    let first = work.rows / threads * thread / unit * unit;
     let chunk = |row: usize| work.chunk_at(if row < work.rows { row } else { 0 });
     let mut rows = chunk(first);
-    let row = rows.start..rows.start + 1;
+    let row = rows.start..rows.end.min(rows.start + unit);
     time(row.clone());
     let one = time(row).max(Duration::from_nanos(1));
     let step = (budget.as_secs_f64() / 16.0 / one.as_secs_f64()).clamp(1.0, rows.len() as f64) as usize;
+    let step = step.next_multiple_of(unit);
     let (begin, mut speeds) = (Instant::now(), Vec::new());
     loop {
         rows.end = rows.end.min(rows.start + step);

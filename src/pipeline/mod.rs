@@ -18,8 +18,9 @@ mod repair;
 mod work;
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use rayon::prelude::*;
@@ -35,6 +36,7 @@ use self::outputs::Writer;
 use self::repair::Repairs;
 use self::work::Work;
 use crate::plan::{self, Plan};
+use crate::scheme::divisor;
 use crate::weights::Weights;
 
 pub use self::disk::Disk;
@@ -139,7 +141,8 @@ impl<'a> Run<'a> {
         // Goes before the folders do.
         let files = outputs::create(self.plan, self.settings.force)?;
         let repairs = Repairs::new(self.plan.strict_importance);
-        Writer::with(&files, |writer| self.convert(writer, control, &peak, &repairs))?;
+        let divisors = self.divisors(control, &peak)?;
+        Writer::with(&files, |writer| self.convert(writer, &divisors, control, &peak, &repairs))?;
         peak.sample();
         self.weights.source().check_unchanged()?;
         outputs::commit(files, control.cancel)?;
@@ -147,40 +150,79 @@ impl<'a> Run<'a> {
         Ok(Measured { seconds: start.elapsed().as_secs_f64(), memory_bytes: peak.bytes(), repairs: repairs.list() })
     }
 
-    fn convert(&self, writer: &Writer<'_>, control: Control<'_>, peak: &Peak, repairs: &Repairs) -> Result<(), Error> {
+    /// The divisors of scales that weights have in common, by the number of these weights: for them such weights are read
+    /// before any is coded.
+    fn divisors(&self, control: Control<'_>, peak: &Peak) -> Result<Vec<f32>, Error> {
+        let sets = |work: &Work<'_>| work.coded.iter().filter_map(|coded| coded.divisor).collect::<Vec<_>>();
+        let count = self.works.iter().flat_map(sets).max().map_or(0, |last| last + 1);
+        // Magnitudes are ordered as their bits are.
+        let greatest: Vec<AtomicU32> = (0..count).map(|_| AtomicU32::new(0)).collect();
+        let converter = || Converter::discarding(self.settings.level, self.weights, self.buffers);
+        let works: Vec<&Work<'_>> = self.works.iter().filter(|work| !sets(work).is_empty()).collect();
+        let control = Control { progress: &|_| {}, ..control };
+        self.each_chunk(&works, control, peak, converter, |converter, work, rows| {
+            let own = converter.greatest(work, rows)?;
+            for set in sets(work) {
+                greatest[set].fetch_max(own.to_bits(), Relaxed);
+            }
+            Ok(())
+        })?;
+        Ok(greatest.into_iter().map(|greatest| divisor(f32::from_bits(greatest.into_inner()))).collect())
+    }
+
+    fn convert(
+        &self,
+        writer: &Writer<'_>,
+        divisors: &[f32],
+        control: Control<'_>,
+        peak: &Peak,
+        repairs: &Repairs,
+    ) -> Result<(), Error> {
+        let works: Vec<&Work<'_>> = self.works.iter().collect();
+        let converter =
+            || Converter::new(self.settings.level, self.weights, writer, repairs, self.buffers).dividing(divisors);
+        self.each_chunk(&works, control, peak, converter, Converter::convert)
+    }
+
+    /// Does something with every chunk of these tensors, on all threads.
+    fn each_chunk<'c>(
+        &self,
+        works: &[&Work<'_>],
+        control: Control<'_>,
+        peak: &Peak,
+        converter: impl Fn() -> Converter<'c> + Send + Sync,
+        act: impl Fn(&mut Converter<'c>, &Work<'_>, Range<usize>) -> Result<(), Error> + Send + Sync,
+    ) -> Result<(), Error> {
         let threads = self.settings.threads.get();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-        let total = self.works.iter().map(Work::source_bytes).sum();
+        let total = works.iter().map(|work| work.source_bytes()).sum();
         let done = AtomicU64::new(0);
-        let ahead = ReadAhead::new(&self.works, self.weights, total);
+        let ahead = ReadAhead::new(works, self.weights, total);
         ahead.after(0);
         let failure: Mutex<Option<(usize, Error)>> = Mutex::new(None);
         let stop = AtomicBool::new(false);
-        let chunks = self.works.iter().flat_map(|work| work.chunks().map(move |rows| (work, rows)));
+        let chunks = works.iter().flat_map(|work| work.chunks().map(move |rows| (*work, rows)));
         let queue = chunks.enumerate().take_while(|_| !stop.load(Relaxed) && !control.cancel.load(Relaxed));
         pool.install(|| {
-            queue.par_bridge().for_each_init(
-                || Converter::new(self.settings.level, self.weights, writer, repairs, self.buffers),
-                |converter, (number, (work, rows))| {
-                    let bytes = work.source_bytes_of(&rows);
-                    match converter.convert(work, rows) {
-                        Ok(()) => {
-                            let done = done.fetch_add(bytes, Relaxed) + bytes;
-                            ahead.after(done);
-                            (control.progress)(Progress { done, total });
-                            peak.sample();
-                        }
-                        Err(error) => {
-                            // Chunks are handed out in order: every earlier one still ends, and can take this place.
-                            stop.store(true, Relaxed);
-                            let mut first = failure.lock().expect("no panic while locked");
-                            if first.as_ref().is_none_or(|(earlier, _)| number < *earlier) {
-                                *first = Some((number, error));
-                            }
+            queue.par_bridge().for_each_init(converter, |converter, (number, (work, rows))| {
+                let bytes = work.source_bytes_of(&rows);
+                match act(converter, work, rows) {
+                    Ok(()) => {
+                        let done = done.fetch_add(bytes, Relaxed) + bytes;
+                        ahead.after(done);
+                        (control.progress)(Progress { done, total });
+                        peak.sample();
+                    }
+                    Err(error) => {
+                        // Chunks are handed out in order: every earlier one still ends, and can take this place.
+                        stop.store(true, Relaxed);
+                        let mut first = failure.lock().expect("no panic while locked");
+                        if first.as_ref().is_none_or(|(earlier, _)| number < *earlier) {
+                            *first = Some((number, error));
                         }
                     }
-                },
-            );
+                }
+            });
         });
         match failure.into_inner().expect("no panic while locked") {
             Some((_, error)) => Err(error),

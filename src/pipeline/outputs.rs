@@ -22,7 +22,7 @@ const FLUSH_BYTES: u64 = 64 << 20;
 /// If an output exists and `force` is not set, if an output is one of the inputs, or if the disk is too small.
 pub fn check(plan: &Plan, source: &dyn Source, force: bool) -> Result<(), Error> {
     let inputs: Vec<PathBuf> = source.files().iter().filter_map(|path| path.canonicalize().ok()).collect();
-    let folders = plan.outputs.iter().filter(|output| output.target.recipe().is_none());
+    let folders = plan.outputs.iter().filter(|output| output.target.is_folder());
     folders.into_iter().try_for_each(check_folder)?;
     for part in parts(plan) {
         if part.path.canonicalize().is_ok_and(|path| inputs.contains(&path)) {

@@ -7,8 +7,8 @@ use weightmill_kernels::Dtype;
 
 use super::Error;
 use crate::model::{Map, ModelTensor, Piece, TensorData};
-use crate::plan::{Input, Plan, PlannedTensor};
-use crate::target::Target;
+use crate::plan::{Coded, Input, Plan, PlannedTensor};
+use crate::scheme::{Coder, Coding};
 use crate::weights::{Weight, Weights};
 
 /// One tensor of the model and every output it goes to.
@@ -25,6 +25,8 @@ pub(super) struct Work<'a> {
     pub chunk_rows: usize,
     /// Encodings that are wanted, each made once; those that go through the same type follow each other.
     pub encodings: Vec<Encoding<'a>>,
+    /// Codings that are wanted.
+    pub coded: Vec<CodedWeight<'a>>,
     /// Rows before each piece; empty for computed tensors, zeros where all pieces have all rows.
     starts: Vec<usize>,
     /// The type in which the pieces lie in the source as they are wanted, if they do.
@@ -51,6 +53,22 @@ pub(super) struct Encoding<'a> {
     pub places: Vec<Place>,
 }
 
+/// A coding that a weight is wanted in, and where the tensors that it becomes go.
+pub(super) struct CodedWeight<'a> {
+    /// Number of the output.
+    output: usize,
+    /// What was decided.
+    pub coding: Coding,
+    /// What codes it.
+    pub coder: Coder,
+    /// Importance: one weight per column.
+    pub importance: Option<&'a [f32]>,
+    /// Number of the weights that have a divisor of scales in common, if there is one.
+    pub divisor: Option<usize>,
+    /// Where each of the tensors begins.
+    pub places: Vec<Place>,
+}
+
 /// Where a tensor begins in an output file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -67,12 +85,13 @@ impl<'a> Work<'a> {
         let of_model = input.model.tensors.as_slice();
         let published = input.published.map_or(&[][..], |published| &published.tensors);
         let mut works: Vec<Option<Work<'a>>> = of_model.iter().chain(published).map(|_| None).collect();
-        let mut first_file = 0;
-        for output in &plan.outputs {
-            let (tensors, first) = match output.target {
-                Target::Gguf(_) => (of_model, 0),
-                Target::Checkpoint(_) => (published, of_model.len()),
+        let (mut first_file, mut first_set) = (0, 0);
+        for (number, output) in plan.outputs.iter().enumerate() {
+            let (tensors, first) = match output.target.is_folder() {
+                false => (of_model, 0),
+                true => (published, of_model.len()),
             };
+            let mut sets = 0;
             for planned in &output.tensors {
                 let slot = &mut works[first + planned.index];
                 if slot.is_none() {
@@ -80,9 +99,16 @@ impl<'a> Work<'a> {
                 }
                 let work = slot.as_mut().expect("set above");
                 let place = Place { file: first_file + planned.part, offset: planned.range.start };
-                work.add(planned, place, weights, importance)?;
+                match &planned.coded {
+                    None => work.add(planned, place, weights, importance)?,
+                    Some(coded) => {
+                        work.add_coded((number, coded), planned, place, (first_set, importance));
+                        sets = sets.max(coded.set + 1);
+                    }
+                }
             }
             first_file += output.parts.len();
+            first_set += sets;
         }
         let mut works: Vec<Work<'a>> = works.into_iter().flatten().collect();
         works.sort_by_key(|work| work.place);
@@ -154,6 +180,7 @@ impl<'a> Work<'a> {
             rows_per_expert,
             chunk_rows: 0,
             encodings: Vec::new(),
+            coded: Vec::new(),
             starts,
             stored: common(stored_contiguously).filter(|_| !woven),
             decoded: common(|piece, weight| match (piece.map, weight.encoded()) {
@@ -210,6 +237,46 @@ impl<'a> Work<'a> {
         }
         self.encodings.push(encoding);
         Ok(())
+    }
+
+    /// Adds one of the tensors that a coded weight becomes.
+    fn add_coded(
+        &mut self,
+        (output, coded): (usize, &Coded),
+        planned: &PlannedTensor,
+        place: Place,
+        (first_set, importance): (usize, &'a Importance),
+    ) {
+        let number = match self.coded.iter().position(|other| other.output == output) {
+            Some(number) => number,
+            None => {
+                let coder = coded.coding.coder([self.rows, self.columns]);
+                let entry =
+                    planned.importance.as_ref().map(|entry| importance.get(entry).expect("an entry of the matrix"));
+                let importance = entry.map(|all| &all[coded.expert * self.columns..(coded.expert + 1) * self.columns]);
+                let divisor = coded.coding.scheme.has_divisor().then_some(first_set + coded.set);
+                let places = vec![place; coder.layout.tensors.len()];
+                self.coded.push(CodedWeight { output, coding: coded.coding, coder, importance, divisor, places });
+                self.coded.len() - 1
+            }
+        };
+        self.coded[number].places[coded.tensor] = place;
+    }
+
+    /// Rows of chunks are multiples of this, but for the last ones; chunks of 1 may lie in one piece and expert only.
+    pub fn row_unit(&self) -> usize {
+        self.coded.iter().map(|coded| coded.coder.layout.row_unit()).max().unwrap_or(1)
+    }
+
+    /// Parts of a chunk that lie in one piece each.
+    pub fn within_pieces(&self, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let mut next = rows.start;
+        std::iter::from_fn(move || {
+            let piece = self.starts.get(self.starts.partition_point(|start| *start <= next)).copied();
+            let part = next..rows.end.min(piece.unwrap_or(rows.end));
+            next = part.end;
+            (!part.is_empty()).then_some(part)
+        })
     }
 
     /// True if the stored bytes are the wanted ones.
@@ -286,7 +353,8 @@ impl<'a> Work<'a> {
         Some((&self.tensor.data.pieces()[number], self.starts[number]))
     }
 
-    /// Runs of rows of at most [`Work::chunk_rows`], none across the boundary between two experts or two pieces.
+    /// Runs of rows of at most [`Work::chunk_rows`], none across the boundary between two experts or, unless the weight is
+    /// coded, two pieces.
     pub fn chunks(&self) -> impl Iterator<Item = Range<usize>> {
         let mut next = 0;
         std::iter::from_fn(move || {
@@ -298,6 +366,9 @@ impl<'a> Work<'a> {
 
     /// The run of rows, of at most [`Work::chunk_rows`], that begins with row `first`.
     pub fn chunk_at(&self, first: usize) -> Range<usize> {
+        if !self.coded.is_empty() {
+            return first..self.rows.min(first.saturating_add(self.chunk_rows));
+        }
         let expert = (first / self.rows_per_expert + 1) * self.rows_per_expert;
         let piece = self.starts.get(self.starts.partition_point(|start| *start <= first)).copied();
         first..expert.min(piece.unwrap_or(self.rows)).min(first.saturating_add(self.chunk_rows))

@@ -1,17 +1,17 @@
 //! Planning a checkpoint folder: the types of its tensors, its shards, and the small files beside them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde_json::{Value as Json, json};
 use weightmill_formats::{Metadata, TensorSpec, safetensors};
 use weightmill_kernels::{Dtype, Level, dequantize, quantize};
 
 use super::output::{Stored, check_codecs, planned};
-use super::{Input, OutputPlan, Part, PlanError, PlannedTensor};
+use super::{Coded, Input, OutputPlan, Part, PlanError, PlannedTensor, scheme};
 use crate::model::ModelTensor;
-use crate::options::{Request, Split};
-use crate::publish::{CheckpointType, Published, pretty};
+use crate::options::{Output, Request, Split};
+use crate::publish::{Published, config_name, pretty};
+use crate::scheme::{Statement, module_of};
 use crate::target::Target;
 use crate::weights::Weights;
 
@@ -21,20 +21,24 @@ const SHARD_BYTES: u64 = 5_000_000_000;
 /// Most shards: their number has five digits.
 const MAX_SHARDS: usize = 99_999;
 
-pub(super) fn plan(
-    input: &Input<'_>,
-    request: &Request,
-    kind: &'static CheckpointType,
-    folder: &Path,
-) -> Result<OutputPlan, PlanError> {
+pub(super) fn plan(input: &Input<'_>, request: &Request, wanted: &Output) -> Result<OutputPlan, PlanError> {
     let published = input.published.ok_or(PlanError::NotPublished)?;
     let mut output = OutputPlan {
-        target: Target::Checkpoint(kind),
-        path: folder.to_owned(),
+        target: wanted.target,
+        path: wanted.path.clone(),
         parts: Vec::new(),
         tensors: Vec::new(),
         assumes_importance: false,
         warnings: published.notes.clone(),
+    };
+    let chosen = match wanted.target {
+        Target::Scheme(kind) => Some(scheme::choose(input, request, kind, published, &mut output.warnings)?),
+        _ => None,
+    };
+    let (dtype, statement) = match (wanted.target, &chosen) {
+        (_, Some(chosen)) => (chosen.float, Some(&chosen.statement)),
+        (Target::Checkpoint(kind), None) => (kind.dtype, None),
+        _ => return Err(PlanError::NotPublished),
     };
     let narrower = |tensor: &ModelTensor| match input.is_gguf() {
         true => tensor.dtype != Dtype::F32,
@@ -42,19 +46,21 @@ pub(super) fn plan(
     };
     let mixed = published.tensors.iter().any(narrower);
     for (index, tensor) in published.tensors.iter().enumerate() {
+        let weight = chosen.as_ref().and_then(|chosen| chosen.tensors[index].as_ref());
+        if let Some(weight) = weight {
+            output.tensors.extend(coded(input, index, tensor, weight)?);
+            continue;
+        }
         let from = Stored::of(input, tensor);
+        let stays_wide = tensor.shape.len() < 2 || chosen.is_some() && !input.is_gguf();
         let to = match from.dtype {
             // What a publisher keeps wider than the rest, such as the biases of a router, stays so. GGUF widens all
             // vectors: those that are narrower than they look become so again.
-            Dtype::F32
-                if mixed
-                    && tensor.shape.len() < 2
-                    && !(input.is_gguf() && is_exact(input.weights, tensor, kind.dtype)) =>
-            {
+            Dtype::F32 if mixed && stays_wide && !(input.is_gguf() && is_exact(input.weights, tensor, dtype)) => {
                 Dtype::F32
             }
-            dtype if dtype.info().dequantize.is_none() => dtype,
-            _ => kind.dtype,
+            stored if stored.info().dequantize.is_none() => stored,
+            _ => dtype,
         };
         let via = if from.dtype == to { to } else { Dtype::F32 };
         output.tensors.push(planned(index, tensor.name.clone(), tensor.shape.clone(), from, (via, to)));
@@ -66,9 +72,38 @@ pub(super) fn plan(
         Split::Never | Split::AsInput => SHARD_BYTES,
     };
     let stem = published.stem.unwrap_or("model");
-    lay_out(&mut output, stem, shard_bytes)?;
-    add_files(&mut output, stem, published, kind);
+    // The only way to tell MLX's files from others' is what their headers say.
+    let format = statement.filter(|statement| statement.keys.contains_key("quantization")).map_or("pt", |_| "mlx");
+    lay_out(&mut output, stem, format, shard_bytes)?;
+    add_files(&mut output, stem, published, dtype, statement);
     Ok(output)
+}
+
+/// The tensors that a coded weight becomes.
+fn coded(
+    input: &Input<'_>,
+    index: usize,
+    tensor: &ModelTensor,
+    weight: &scheme::Weight,
+) -> Result<Vec<PlannedTensor>, PlanError> {
+    let size = [tensor.shape[0], tensor.shape[1]];
+    let too_large = || PlanError::Address { name: tensor.name.clone() };
+    let layout = match size.map(usize::try_from) {
+        [Ok(rows), Ok(columns)] => weight.coding.layout([rows, columns]),
+        _ => return Err(too_large()),
+    };
+    let module = module_of(&tensor.name).unwrap_or(&tensor.name);
+    let parts = layout.tensors.iter().enumerate().map(|(number, part)| {
+        let shape = part.shape.iter().map(|&length| length as u64).collect();
+        let name = format!("{module}.{}", part.name);
+        let planned = planned(index, name, shape, Stored::of(input, tensor), (Dtype::F32, part.dtype));
+        let coding = weight.coding;
+        let (entry, expert) = weight.importance.clone().unzip();
+        let (set, fallback, expert) = (weight.set, weight.fallback, expert.unwrap_or(0));
+        let coded = Coded { coding, tensor: number, set, size, expert, fallback };
+        PlannedTensor { coded: Some(coded), importance: entry, lossless: false, ..planned }
+    });
+    Ok(parts.collect())
 }
 
 /// Whether the values of a vector, rounded to `dtype`, become those that are stored again.
@@ -92,7 +127,7 @@ fn is_exact(weights: &Weights, tensor: &ModelTensor, dtype: Dtype) -> bool {
 }
 
 /// Divides the tensors into shards in their order, and places them.
-fn lay_out(output: &mut OutputPlan, stem: &str, shard_bytes: u64) -> Result<(), PlanError> {
+fn lay_out(output: &mut OutputPlan, stem: &str, format: &str, shard_bytes: u64) -> Result<(), PlanError> {
     let specs: Vec<TensorSpec> = output
         .tensors
         .iter()
@@ -100,20 +135,24 @@ fn lay_out(output: &mut OutputPlan, stem: &str, shard_bytes: u64) -> Result<(), 
         .collect();
     let mut begins = vec![0];
     let mut size = 0u64;
-    for (index, spec) in specs.iter().enumerate() {
-        let bytes = spec.dtype.byte_size(spec.shape.iter().product()).unwrap_or(0);
+    let mut index = 0;
+    // The tensors of one weight stay together.
+    for weight in output.tensors.chunk_by(|a, b| a.index == b.index) {
+        let bytes_of = |spec: &TensorSpec| spec.dtype.byte_size(spec.shape.iter().product()).unwrap_or(0);
+        let bytes = specs[index..index + weight.len()].iter().map(bytes_of).fold(0, u64::saturating_add);
         if size > 0 && size.saturating_add(bytes) > shard_bytes {
             begins.push(index);
             size = 0;
         }
         size = size.saturating_add(bytes);
+        index += weight.len();
     }
     let count = begins.len();
     if count > MAX_SHARDS {
         return Err(PlanError::TooManyShards { count, limit: MAX_SHARDS });
     }
     let mut metadata = Metadata::new();
-    metadata.set("format", "pt");
+    metadata.set("format", format);
     let ends: Vec<usize> = begins[1..].iter().copied().chain([specs.len()]).collect();
     for (number, (begin, end)) in begins.into_iter().zip(ends).enumerate() {
         let path = output.path.join(shard_name(stem, number, count));
@@ -140,16 +179,19 @@ fn shard_name(stem: &str, number: usize, count: usize) -> String {
 }
 
 /// The small files, the configuration last: without it nothing takes the folder for a model.
-fn add_files(output: &mut OutputPlan, stem: &str, published: &Published, kind: &CheckpointType) {
+fn add_files(output: &mut OutputPlan, stem: &str, published: &Published, dtype: Dtype, statement: Option<&Statement>) {
     let shards = output.parts.len();
     let mut files: Vec<(String, Vec<u8>)> = published.files.clone();
     if shards > 1 {
         files.push((format!("{stem}.safetensors.index.json"), index(&output.tensors, stem, shards)));
     }
+    files.extend(statement.into_iter().flat_map(|statement| statement.files.iter().cloned()));
     if let Some(config) = &published.config {
         let mut config = config.clone();
         let key = if config.contains_key("torch_dtype") { "torch_dtype" } else { "dtype" };
-        config.insert(key.to_owned(), Json::from(kind.config_name));
+        config.insert(key.to_owned(), Json::from(config_name(dtype)));
+        let keys = statement.into_iter().flat_map(|statement| &statement.keys);
+        keys.for_each(|(key, value)| drop(config.insert(key.clone(), value.clone())));
         files.push(("config.json".to_owned(), pretty(&Json::Object(config))));
     }
     let end = output.tensors.len();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use weightmill_kernels::Dtype;
 
+use crate::options::GroupSize;
 use crate::recipe::ChooseError;
 
 /// Why there is no plan. Nothing has been written.
@@ -65,6 +66,14 @@ pub enum PlanError {
     NoSuchLayer { layer: u32 },
     #[error("--shard-size: {size} bytes are too few, the header alone takes {header}")]
     ShardTooSmall { size: u64, header: u64 },
+    #[error("{scheme} has no groups of {group}; choose one of {known}")]
+    NoSuchGroups { scheme: &'static str, group: GroupSize, known: String },
+    #[error("{scheme}: no matrix lies in a numbered decoder block (layers, h or blocks) and has rows that fill groups")]
+    NothingToCode { scheme: &'static str },
+    #[error("{scheme}: {} is of an expert, and experts are not stacked yet as MLX wants them", name.escape_debug())]
+    Experts { scheme: &'static str, name: String },
+    #[error("tensor {} is larger than this computer's address space", name.escape_debug())]
+    Address { name: String },
     #[error("this model was not prepared to be written as a checkpoint folder")]
     NotPublished,
     #[error("{count} shards, more than {limit}: give a larger --shard-size")]

@@ -10,6 +10,7 @@ mod order;
 mod output;
 mod parts;
 mod report;
+mod scheme;
 mod table;
 
 use std::collections::{BTreeMap, HashSet};
@@ -28,6 +29,7 @@ pub use table::Table;
 use crate::model::Model;
 use crate::options::Request;
 use crate::publish::Published;
+use crate::scheme::Coding;
 use crate::target::Target;
 use crate::weights::Weights;
 
@@ -154,6 +156,8 @@ pub struct PlannedTensor {
     pub importance: Option<String>,
     /// How the columns are weighed, where a matrix was given and the type makes use of it.
     pub weighing: Option<Weighing>,
+    /// Which part of which coded weight it is; none if it is a weight by itself.
+    pub coded: Option<Coded>,
     /// Index into [`OutputPlan::parts`].
     pub part: usize,
     /// Place of its bytes in that file.
@@ -172,15 +176,41 @@ pub enum Weighing {
     None,
 }
 
+/// A tensor that is part of a weight, all of whose tensors have the same [`PlannedTensor::index`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Coded {
+    /// How the weight is coded.
+    pub coding: Coding,
+    /// Which of the tensors of such a weight this is; the first holds the codes.
+    pub tensor: usize,
+    /// Number of the weights of this output that have a divisor of scales in common.
+    pub set: usize,
+    /// Rows and columns of the weight.
+    pub size: [u64; 2],
+    /// Of an entry of the importance matrix for several experts, which one is meant.
+    pub expert: usize,
+    /// The shape did not allow the size of groups that was wanted.
+    pub fallback: bool,
+}
+
 impl PlannedTensor {
     /// How the source stores it: a scheme's name, or a type's.
     pub fn stored_as(&self) -> &str {
         self.scheme.as_deref().unwrap_or_else(|| self.from.name())
     }
 
-    /// Number of weights.
+    /// Number of weights; those of a coded one count where the codes are.
     pub fn weights(&self) -> u64 {
-        self.shape.iter().product()
+        match &self.coded {
+            None => self.shape.iter().product(),
+            Some(Coded { tensor: 0, size: [rows, columns], .. }) => rows * columns,
+            Some(_) => 0,
+        }
+    }
+
+    /// True if the shape did not allow what was wanted.
+    pub fn is_fallback(&self) -> bool {
+        self.fallback_from.is_some() || self.coded.as_ref().is_some_and(|coded| coded.fallback)
     }
 
     /// Bytes as written.

@@ -16,7 +16,7 @@ use crate::target::Target;
 pub(super) fn plan(input: &Input<'_>, request: &Request, wanted: &Output) -> Result<OutputPlan, PlanError> {
     let recipe = match wanted.target {
         Target::Gguf(recipe) => recipe,
-        Target::Checkpoint(kind) => return checkpoint::plan(input, request, kind, &wanted.path),
+        Target::Checkpoint(_) | Target::Scheme(_) => return checkpoint::plan(input, request, wanted),
     };
     let format = || input.weights.source().format().to_owned();
     if recipe.is_copy() && !input.is_gguf() {
@@ -146,6 +146,7 @@ pub(super) fn planned(
         fallback_from: None,
         importance: None,
         weighing: None,
+        coded: None,
         part: 0,
         range: 0..0,
     }
@@ -162,6 +163,11 @@ pub(super) struct Stored {
 }
 
 impl Stored {
+    /// True if several tensors hold the values.
+    pub fn is_encoded(&self) -> bool {
+        self.scheme.is_some()
+    }
+
     pub fn of(input: &Input<'_>, tensor: &ModelTensor) -> Self {
         let pieces = tensor.data.pieces();
         let weight = |piece: &Piece| &input.weights.list()[piece.weight];
@@ -225,8 +231,8 @@ fn check_requantizing(input: &Input<'_>, output: &OutputPlan) -> Result<(), Plan
 
 /// Checks that the kernels can do what is planned.
 pub(super) fn check_codecs(tensors: &[ModelTensor], output: &OutputPlan) -> Result<(), PlanError> {
-    for &PlannedTensor { index, ref name, from, ref scheme, lossless, via, to, .. } in &output.tensors {
-        if lossless || scheme.is_none() && from == via && via == to {
+    for &PlannedTensor { index, ref name, from, ref scheme, lossless, via, to, ref coded, .. } in &output.tensors {
+        if coded.is_some() || lossless || scheme.is_none() && from == via && via == to {
             continue;
         }
         for encoded in [via, to] {

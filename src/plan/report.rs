@@ -113,7 +113,7 @@ impl<'a> TensorReport<'a> {
             from: tensor.stored_as(),
             to: tensor.to.name(),
             bytes: tensor.bytes(),
-            fallback: tensor.fallback_from.is_some(),
+            fallback: tensor.is_fallback(),
             importance: tensor.weighing,
             lossless: tensor.lossless,
         }

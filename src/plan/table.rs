@@ -25,6 +25,7 @@ impl fmt::Display for Table<'_> {
             let note = match tensor.fallback_from {
                 Some(wanted) => format!("  fallback from {wanted}"),
                 None if tensor.lossless => "  lossless".to_owned(),
+                None if tensor.is_fallback() => "  smaller groups".to_owned(),
                 None => String::new(),
             };
             let note = match tensor.weighing {

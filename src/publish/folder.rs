@@ -16,6 +16,9 @@ const CARRIED_BEGINNINGS: &[&str] = &["LICENSE", "NOTICE", "USE_POLICY"];
 /// Files that speak of how the weights were stored, or are written anew.
 const LEFT_OUT: &[&str] = &["quantize_config.json", "quant_config.json", "hf_quant_config.json", "recipe.yaml"];
 
+/// Keys of config.json that say how the weights were quantized.
+const SETTINGS: &[&str] = &["quantization_config", "quantization", "compression_config"];
+
 /// How diffusers names the files with weights.
 const DIFFUSERS_STEM: &str = "diffusion_pytorch_model";
 
@@ -38,8 +41,8 @@ pub fn of_checkpoint(
     let config: Option<Map<String, Json>> = checkpoint.json(SideFile::Config)?;
     let mut notes = Vec::new();
     let config = config.map(|mut config| {
-        if config.shift_remove("quantization_config").is_some() {
-            notes.push("quantization_config is left out of config.json: the weights are decoded".to_owned());
+        for key in SETTINGS.iter().filter(|key| config.shift_remove(**key).is_some()) {
+            notes.push(format!("{key} is left out of config.json: the weights are decoded"));
         }
         config
     });

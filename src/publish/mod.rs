@@ -49,6 +49,11 @@ pub static CHECKPOINT_TYPES: &[CheckpointType] = &[
     },
 ];
 
+/// A type as config.json names it.
+pub(crate) fn config_name(dtype: Dtype) -> &'static str {
+    CHECKPOINT_TYPES.iter().find(|kind| kind.dtype == dtype).map_or("bfloat16", |kind| kind.config_name)
+}
+
 /// JSON as Hugging Face's libraries write it: indented, with a line end.
 pub(crate) fn pretty(json: &serde_json::Value) -> Vec<u8> {
     format!("{json:#}\n").into_bytes()

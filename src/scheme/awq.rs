@@ -7,8 +7,10 @@ use weightmill_kernels::Dtype;
 use super::codes::{Codes, Packing};
 use super::error::SchemeError;
 use super::grouped::{Grouped, Offsets};
+use super::layout::Layout;
 use super::module::{Found, Module};
 use super::numbers::Grid;
+use super::output::Wanted;
 
 /// Finds the weight of a `qweight`, unless it is packed as GPTQ does.
 pub(super) fn find(module: &mut Module<'_, '_>) -> Result<Option<Found>, SchemeError> {
@@ -24,10 +26,35 @@ pub(super) fn find(module: &mut Module<'_, '_>) -> Result<Option<Found>, SchemeE
     }
     zeros.is_of(&[Dtype::I32], "I32")?;
     zeros.has_shape(&[groups, words])?;
-    let zeros = Codes::along(zeros.index, Packing::EvenFirst, [groups, rows], 4 * words);
-    let grid = Grid { by_group: true, ..Grid::groups(rows, columns, groups) };
+    let zeros = zero_points(zeros.index, groups, rows);
+    let grid = grid(rows, columns, groups);
     let name = format!("AWQ 4-bit {}", grid.extent(columns));
-    let codes = Codes::across(main.index, Packing::EvenFirst, [rows, columns], 4 * words);
+    let codes = codes(main.index, [rows, columns]);
     let offsets = Offsets::Codes { codes: zeros, plus: 0 };
     module.found(&[rows, columns], Grouped::centred(name, codes, scales.numbers()?, offsets, grid))
+}
+
+/// The tensors of a weight.
+pub(super) fn lay_out(wanted: &Wanted) -> Layout {
+    let [rows, columns] = wanted.size;
+    let groups = wanted.grid().groups;
+    let grid = grid(rows, columns, groups);
+    Layout::new("qweight", Dtype::I32, &[columns, rows / 8], codes(0, wanted.size), grid)
+        .scales("scales", wanted.scale_type)
+        .zeros("qzeros", &[groups, rows / 8], |tensor| zero_points(tensor, groups, rows))
+}
+
+/// The codes: column by column, packed across the rows.
+fn codes(tensor: usize, size @ [rows, _]: [usize; 2]) -> Codes {
+    Codes::across(tensor, Packing::EvenFirst, size, rows / 2)
+}
+
+/// The zero points: packed likewise, group by group.
+fn zero_points(tensor: usize, groups: usize, rows: usize) -> Codes {
+    Codes::along(tensor, Packing::EvenFirst, [groups, rows], rows / 2)
+}
+
+/// Numbers lie group by group.
+fn grid(rows: usize, columns: usize, groups: usize) -> Grid {
+    Grid { by_group: true, ..Grid::groups(rows, columns, groups) }
 }

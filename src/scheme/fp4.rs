@@ -4,12 +4,16 @@
 //! The code of an even column lies in the lower half of a byte. NVFP4 has a further scale for the whole tensor, by which
 //! compressed-tensors divides and ModelOpt multiplies.
 
+use weightmill_kernels::Dtype;
+
 use super::codes::{Codes, Packing};
 use super::coding::Coding;
 use super::error::SchemeError;
 use super::grouped::Grouped;
+use super::layout::{Fixed, Layout};
 use super::module::{Found, Module};
 use super::numbers::{Grid, Numbers, Then};
+use super::output::Wanted;
 use super::tensors::Part;
 
 /// compressed-tensors: `weight_packed` of bytes, by the type and number of scales.
@@ -101,9 +105,31 @@ fn decode(
             format!("one per {} columns of the {} codes in {:?} bytes", format.group, format.name, main.info.shape);
         return Err(scale.shape(expected));
     };
-    let codes = Codes::along(main.index, Packing::Dense(format.bits), [rows, columns], bytes);
+    let codes = codes(main.index, format.bits, [rows, columns], bytes);
     let grid = Grid::groups(rows, columns, groups);
     let numbers = (format.scales)(&scale)?.then(then);
     let weight = Grouped::scaled(format.name.to_owned(), codes, (format.coding)(), numbers, grid);
     module.found(&[leading, &[columns]].concat(), weight)
+}
+
+/// The tensors of a weight of MXFP4.
+pub(super) fn lay_out_mxfp4(wanted: &Wanted) -> Layout {
+    packed(wanted).scales("weight_scale", Dtype::U8)
+}
+
+/// The tensors of a weight of NVFP4, with the divisor of all scales.
+pub(super) fn lay_out_nvfp4(wanted: &Wanted) -> Layout {
+    let layout = packed(wanted).scales("weight_scale", Dtype::F8_E4M3);
+    layout.fixed("weight_global_scale", Dtype::F32, &[1], Fixed::Divisor)
+}
+
+fn packed(wanted: &Wanted) -> Layout {
+    let [rows, columns] = wanted.size;
+    let codes = codes(0, 4, wanted.size, columns / 2);
+    Layout::new("weight_packed", Dtype::U8, &[rows, columns / 2], codes, wanted.grid())
+}
+
+/// The codes: rows of so many bytes.
+fn codes(tensor: usize, bits: usize, size: [usize; 2], bytes: usize) -> Codes {
+    Codes::along(tensor, Packing::Dense(bits), size, bytes)
 }

@@ -9,8 +9,10 @@ use super::codes::{Codes, Packing};
 use super::coding::Coding;
 use super::error::SchemeError;
 use super::grouped::Grouped;
+use super::layout::Layout;
 use super::module::{Found, Module};
 use super::numbers::Grid;
+use super::output::Wanted;
 
 /// Endings of the scale's name, after that of the codes or instead of `weight`; the latter are DeepSeek V4's, Mistral's and
 /// ComfyUI's.
@@ -32,6 +34,30 @@ pub(super) fn find(module: &mut Module<'_, '_>) -> Result<Option<Found>, SchemeE
     let grid = Grid::fit(&main.dims(), &scale.dims(), &module.settings.blocks())
         .ok_or_else(|| scale.shape(format!("one per matrix, row or block of {:?}", main.info.shape)))?;
     let name = format!("{} {}", main.info.dtype, grid.extent(size[1]));
-    let codes = Codes::along(main.index, Packing::Dense(8), size, size[1]);
+    let codes = codes(main.index, size);
     module.found(&main.dims(), Grouped::scaled(name, codes, Coding::Byte(main.info.dtype), numbers, grid))
+}
+
+/// The tensors of a weight as compressed-tensors names them.
+pub(super) fn lay_out(wanted: &Wanted) -> Layout {
+    let layout = Layout::new("weight", Dtype::F8_E4M3, &wanted.size, codes(0, wanted.size), wanted.grid());
+    layout.scales("weight_scale", wanted.scale_type)
+}
+
+/// The tensors of a weight as DeepSeek names them, with a scale for each block of both dimensions.
+pub(super) fn lay_out_blocks(wanted: &Wanted) -> Layout {
+    let block = wanted.group.unwrap_or(wanted.size[1]);
+    let [rows, columns] = wanted.size;
+    let grid = Grid {
+        block_rows: block,
+        number_rows: rows.div_ceil(block),
+        ..Grid::groups(rows, columns, columns.div_ceil(block))
+    };
+    let layout = Layout::new("weight", Dtype::F8_E4M3, &wanted.size, codes(0, wanted.size), grid);
+    layout.scales("weight_scale_inv", Dtype::F32)
+}
+
+/// A byte per code.
+fn codes(tensor: usize, size: [usize; 2]) -> Codes {
+    Codes::along(tensor, Packing::Dense(8), size, size[1])
 }

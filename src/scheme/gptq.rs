@@ -10,8 +10,10 @@ use weightmill_kernels::Dtype;
 use super::codes::{Codes, Packing};
 use super::error::SchemeError;
 use super::grouped::{Grouped, Offsets};
+use super::layout::{Fixed, Layout};
 use super::module::{Found, Module};
 use super::numbers::Grid;
+use super::output::Wanted;
 use super::settings::GptqVersion;
 use super::tensors::Part;
 
@@ -46,10 +48,10 @@ pub(super) fn find(module: &mut Module<'_, '_>) -> Result<Option<Found>, SchemeE
     }
     let packing = Packing::Dense(bits);
     let offsets = zero_points(module, zeros, Codes::along(zeros.index, packing, [groups, rows], 4 * zero_words))?;
-    let grid = Grid { by_group: true, ..Grid::groups(rows, columns, groups) };
+    let grid = grid(rows, columns, groups);
     let ordered = if order.is_some() { " act-order" } else { "" };
     let name = format!("GPTQ {bits}-bit {}{ordered}", grid.extent(columns));
-    let codes = Codes::down(main.index, packing, [rows, columns]);
+    let codes = codes(main.index, packing, [rows, columns]);
     let weight = Grouped::centred(name, codes, scales.numbers()?, offsets, grid);
     module.found(&[rows, columns], Grouped { order, ..weight })
 }
@@ -91,6 +93,29 @@ fn zero_points(module: &Module<'_, '_>, zeros: Part<'_>, codes: Codes) -> Result
         }
         GptqVersion::V1 => Offsets::Codes { codes, plus: 1 },
     })
+}
+
+/// The tensors of a symmetric weight, in version 1: zero points are half the number of codes, and stored less one.
+pub(super) fn lay_out(wanted: &Wanted) -> Layout {
+    let Wanted { size: [rows, columns], bits, .. } = *wanted;
+    let groups = wanted.grid().groups;
+    let grid = grid(rows, columns, groups);
+    let codes = codes(0, Packing::Dense(bits), wanted.size);
+    let zero = word_of(bits, (1 << (bits - 1)) - 1);
+    Layout::new("qweight", Dtype::I32, &[columns * bits / 32, rows], codes, grid)
+        .scales("scales", wanted.scale_type)
+        .fixed("qzeros", Dtype::I32, &[groups, rows * bits / 32], Fixed::Word(zero))
+        .fixed("g_idx", Dtype::I32, &[columns], Fixed::Groups)
+}
+
+/// The codes: packed down the columns, rows side by side.
+fn codes(tensor: usize, packing: Packing, size: [usize; 2]) -> Codes {
+    Codes::down(tensor, packing, size)
+}
+
+/// Numbers lie group by group.
+fn grid(rows: usize, columns: usize, groups: usize) -> Grid {
+    Grid { by_group: true, ..Grid::groups(rows, columns, groups) }
 }
 
 /// A word with this code in every field.

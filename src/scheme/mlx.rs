@@ -10,8 +10,10 @@ use super::codes::{Codes, Packing};
 use super::coding::Coding;
 use super::error::SchemeError;
 use super::grouped::{Grouped, Offsets};
+use super::layout::Layout;
 use super::module::{Found, Module};
 use super::numbers::{Grid, Then};
+use super::output::Wanted;
 use super::tensors::Part;
 
 /// Magnitude of the largest number of NVFP4 with the largest scale: what the greatest weight of a tensor with a scale of its
@@ -53,7 +55,7 @@ fn affine(module: &Module<'_, '_>, scales: Part<'_>, biases: Part<'_>) -> Result
             main.shape(format!("{bits}-bit codes in groups of {group}, with scales of shape {:?}", scales.info.shape))
         );
     };
-    let codes = Codes::along(main.index, Packing::Dense(bits), [rows, columns], 4 * words);
+    let codes = codes(main.index, bits, [rows, columns], words);
     let grid = Grid::groups(rows, columns, groups);
     let name = format!("MLX {bits}-bit {}", grid.extent(columns));
     let weight = Grouped::scaled(name, codes, Coding::Unsigned, scales.numbers()?, grid);
@@ -81,7 +83,7 @@ fn floats(module: &mut Module<'_, '_>, scales: Part<'_>) -> Result<Option<Found>
     };
     let coding = if bits == 8 { Coding::Byte(Dtype::F8_E4M3) } else { Coding::E2M1 };
     let columns = groups * group;
-    let codes = Codes::along(main.index, Packing::Dense(bits), [rows, columns], 4 * words);
+    let codes = codes(main.index, bits, [rows, columns], words);
     let weight = Grouped::scaled(format!("MLX {name}"), codes, coding, numbers, Grid::groups(rows, columns, groups));
     module.found(&stack(main, columns), weight)
 }
@@ -92,4 +94,26 @@ fn stack(packed: Part<'_>, columns: usize) -> Vec<usize> {
     shape.pop();
     shape.push(columns);
     shape
+}
+
+/// The tensors of a weight with biases.
+pub(super) fn lay_out(wanted: &Wanted) -> Layout {
+    packed(wanted).scales("scales", wanted.scale_type).biases("biases", wanted.scale_type)
+}
+
+/// The tensors of a weight of MXFP4.
+pub(super) fn lay_out_mxfp4(wanted: &Wanted) -> Layout {
+    packed(wanted).scales("scales", Dtype::U8)
+}
+
+fn packed(wanted: &Wanted) -> Layout {
+    let Wanted { size: [rows, columns], bits, .. } = *wanted;
+    let words = columns * bits / 32;
+    let codes = codes(0, bits, wanted.size, words);
+    Layout::new("weight", Dtype::U32, &[rows, words], codes, wanted.grid())
+}
+
+/// The codes: rows of so many words.
+fn codes(tensor: usize, bits: usize, size: [usize; 2], words: usize) -> Codes {
+    Codes::along(tensor, Packing::Dense(bits), size, 4 * words)
 }

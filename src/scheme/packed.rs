@@ -9,8 +9,10 @@ use super::codes::{Codes, Packing};
 use super::error::SchemeError;
 use super::gptq::order;
 use super::grouped::{Grouped, Offsets};
+use super::layout::{Fixed, Layout};
 use super::module::{Found, Module};
 use super::numbers::{Grid, Then};
+use super::output::Wanted;
 use super::tensors::Part;
 
 /// Finds the weight of a `weight_packed`.
@@ -51,16 +53,43 @@ pub(super) fn find(module: &mut Module<'_, '_>) -> Result<Option<Found>, SchemeE
             let fits = |packing: &Packing| packing.words(rows) == Some(zero_rows);
             let zero_packing = [Packing::Dense(packing.bits()), Packing::Sparse(packing.bits())].into_iter().find(fits);
             match zero_packing.filter(|_| groups == grid.groups) {
-                Some(packing) => Offsets::Codes { codes: Codes::down(zeros.index, packing, [groups, rows]), plus: 0 },
+                Some(packing) => Offsets::Codes { codes: zero_points(zeros.index, packing, groups, rows), plus: 0 },
                 None => return Err(zeros.shape(format!("zero points of {rows} rows and {} groups", grid.groups))),
             }
         }
     };
     let kind = if zero_point.is_some() { "int" } else { "symmetric int" };
     let name = format!("compressed-tensors {kind}{} {}", packing.bits(), grid.extent(columns));
-    let codes = Codes::along(main.index, packing, size, 4 * words);
+    let codes = codes(main.index, packing, size, words);
     let weight = Grouped::centred(name, codes, scale.numbers()?, offsets, grid);
     module.found(&size, Grouped { order, ..weight })
+}
+
+/// The tensors of a weight.
+pub(super) fn lay_out(wanted: &Wanted) -> Layout {
+    let Wanted { size: size @ [rows, columns], bits, zero_points: has_zeros, scale_type, .. } = *wanted;
+    let packing = Packing::Dense(bits);
+    let words = |codes: usize| packing.words(codes).expect("a weight that fits the address space");
+    let (width, height, grid) = (words(columns), words(rows), wanted.grid());
+    let groups = grid.groups;
+    let layout = Layout::new("weight_packed", Dtype::I32, &[rows, width], codes(0, packing, size, width), grid);
+    let layout = layout.scales("weight_scale", scale_type).fixed("weight_shape", Dtype::I64, &[2], Fixed::Size);
+    match has_zeros {
+        false => layout,
+        true => {
+            layout.zeros("weight_zero_point", &[height, groups], |tensor| zero_points(tensor, packing, groups, rows))
+        }
+    }
+}
+
+/// The codes: rows of so many words.
+fn codes(tensor: usize, packing: Packing, size: [usize; 2], words: usize) -> Codes {
+    Codes::along(tensor, packing, size, 4 * words)
+}
+
+/// The zero points: packed down the rows of the weight.
+fn zero_points(tensor: usize, packing: Packing, groups: usize, rows: usize) -> Codes {
+    Codes::down(tensor, packing, [groups, rows])
 }
 
 /// The packing in which rows of `columns` codes take `words` words, of the bits that config.json names.

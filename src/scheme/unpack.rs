@@ -19,9 +19,9 @@ pub(super) trait Unit {
 }
 
 /// Most codes of a unit.
-const MOST_CODES: usize = 32;
+pub(super) const MOST_CODES: usize = 32;
 /// Most words of a unit.
-const MOST_WORDS: usize = 8;
+pub(super) const MOST_WORDS: usize = 8;
 
 /// [`Packing::Dense`](super::codes::Packing::Dense).
 pub(super) struct Dense<const BITS: usize>;
