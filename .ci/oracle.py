@@ -326,6 +326,23 @@ def schemes():
         report(f"schemes {case.label}", wrong)
 
 
+def written():
+    """What the fixtures' packages write is written again, bit for bit."""
+    import schemes as fixtures
+    import written as cases
+    for case in cases.cases(ORACLE / "schemes"):
+        folder = OUT / "case"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text('{"model_type": "llama"}')
+        fixtures.save(folder / "model.safetensors", {f"{cases.MODULE}.weight": case.source})
+        wrong = run(folder, *case.options, "--search", "absmax", "-o", folder / "out")
+        if not wrong:
+            found = fixtures.load(folder / "out/model.safetensors")
+            wrong = ", ".join(name for name, tensor in case.expected.items() if not tensor.is_same(found.get(f"{cases.MODULE}.{name}")))
+        report(f"written {case.label}", wrong)
+
+
 def general(path):
     """general.* of a GGUF after general.type, without what is not derived from card, name and size."""
     from gguf import GGUFReader
@@ -455,7 +472,7 @@ def plan():
         report(f"plan {WIDE}, sizes of {file}", error or wrong and f"{wrong}")
 
 
-CHECKS = (files, gguf, imatrix, families, quantized_families, vocabularies, back, quantizer, schemes, independence, names, text, memory, plan)
+CHECKS = (files, gguf, imatrix, families, quantized_families, vocabularies, back, quantizer, schemes, written, independence, names, text, memory, plan)
 
 
 def main():

@@ -21,6 +21,12 @@ class Tensor:
     def f32(self):
         return (self.bits.astype("<u4") << 16).view("<f4") if self.dtype == "BF16" else self.bits.astype("<f4")
 
+    def is_same(self, other):
+        """Whether the other, which may not be there, has the same bytes."""
+        if other is None:
+            return False
+        return (self.dtype, self.bits.shape, self.bits.tobytes()) == (other.dtype, other.bits.shape, other.bits.tobytes())
+
 
 def load(path):
     data = path.read_bytes()

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use weightmill_kernels::groups::{self, Groups};
+use weightmill_kernels::groups::{self, Groups, Ties};
 use weightmill_kernels::{Dtype, Level, dequantize, quantize};
 
 use super::layout::{Layout, Stored};
@@ -15,14 +15,18 @@ pub(crate) enum Arithmetic {
     /// Integers of so many bits around zero. The scale maps the greatest magnitude half-way between the last level and the one
     /// that would follow: `2 * greatest / (2^bits - 1)`. A group of zeros has the scale `zeros`, or if that is 0 the distance
     /// of the numbers around 1.
-    Symmetric { bits: u32, zeros: f32 },
+    /// Where scales are not searched, codes can be made with them as they were before they were `rounded`.
+    Symmetric { bits: u32, zeros: f32, rounded: bool },
     /// Integers of so many bits from the least weight (or zero) to the greatest (or zero), with a zero point.
     ZeroPoints { bits: u32, rule: ZeroRule },
     /// Integers of so many bits with a scale of either sign and a bias, as MLX has them: that of both ends which is farther from
     /// zero is exact, and zero too.
     Affine { bits: u32 },
-    /// 8-bit floats; the greatest magnitude becomes 448. A group of zeros has the scale `zeros`, or as with integers.
-    E4M3 { zeros: f32 },
+    /// 8-bit floats; the greatest magnitude becomes 448.
+    E4M3,
+    /// The same in blocks of rows and columns. Weights are multiplied by what makes the greatest magnitude 448, of which the
+    /// scale is the inverse; a block of zeros has the scale 1.
+    E4M3Blocks,
     /// 4-bit floats with powers of two.
     Powers(PowerRule),
     /// 4-bit floats with scales that are 8-bit floats, and one divisor for all.
@@ -34,8 +38,8 @@ pub(crate) enum Arithmetic {
 pub(crate) enum ZeroRule {
     /// compressed-tensors: codes and zero points are signed, until both are stored.
     Signed,
-    /// AWQ: scales are no less than 1e-5.
-    Unsigned,
+    /// AWQ: all is computed in half precision; the extent of a group is no less than 1e-5.
+    Half,
 }
 
 /// How the power of two for a group follows from its greatest magnitude.
@@ -215,17 +219,28 @@ impl Coder {
     ) {
         let dtype = self.scale_type();
         match self.arithmetic {
-            Arithmetic::Symmetric { bits, zeros } => {
+            Arithmetic::Symmetric { bits, zeros, rounded } => {
                 groups::max_abs(level, groups, scales);
                 let half = levels(bits) / 2.0;
                 scales.iter_mut().for_each(|scale| *scale /= half);
-                self.settle(level, zeros, scales);
+                stored.copy_from_slice(scales);
+                self.settle(level, zeros, stored);
                 if self.search == Search::Mse {
-                    groups::search(level, groups, importance, signed_bounds(bits), dtype, scales);
+                    groups::search(level, groups, importance, signed_bounds(bits), dtype, stored);
                 }
+                for (scale, stored) in scales.iter_mut().zip(&*stored) {
+                    if rounded || self.search == Search::Mse || *scale == 0.0 {
+                        *scale = *stored;
+                    }
+                }
+            }
+            Arithmetic::E4M3 => {
+                groups::max_abs(level, groups, scales);
+                scales.iter_mut().for_each(|scale| *scale /= E4M3_MOST);
+                self.settle(level, 0.0, scales);
                 stored.copy_from_slice(scales);
             }
-            Arithmetic::E4M3 { zeros } => {
+            Arithmetic::E4M3Blocks => {
                 groups::max_abs(level, groups, scales);
                 let (across, high) = (self.layout.grid.groups, self.layout.grid.block_rows);
                 for (stored, block) in stored.chunks_exact_mut(across).zip(scales.chunks(across * high)) {
@@ -234,31 +249,47 @@ impl Coder {
                         stored.iter_mut().zip(row).for_each(|(most, own)| *most = most.max(*own));
                     }
                 }
-                stored.iter_mut().for_each(|scale| *scale /= E4M3_MOST);
-                self.settle(level, zeros, stored);
-                for (stored, block) in stored.chunks_exact(across).zip(scales.chunks_mut(across * high)) {
-                    block.chunks_exact_mut(across).for_each(|row| row.copy_from_slice(stored));
+                for factor in stored.iter_mut() {
+                    // in this order, as PyTorch divides a number by a tensor
+                    let exact = 1.0 / *factor * E4M3_MOST;
+                    *factor = if exact.is_finite() { exact } else { 1.0 };
                 }
+                for (factors, block) in stored.chunks_exact(across).zip(scales.chunks_mut(across * high)) {
+                    block.chunks_exact_mut(across).for_each(|row| row.copy_from_slice(factors));
+                }
+                stored.iter_mut().for_each(|factor| *factor = 1.0 / *factor);
             }
             Arithmetic::ZeroPoints { bits, rule } => {
                 groups::min_max(level, groups, offsets, scales);
-                for (least, scale) in offsets.iter_mut().zip(&mut *scales) {
+                for (least, extent) in offsets.iter_mut().zip(&mut *scales) {
                     *least = least.min(0.0);
-                    *scale = (scale.max(0.0) - *least) / levels(bits);
-                    if rule == ZeroRule::Unsigned {
-                        *scale = scale.max(1e-5);
+                    *extent = extent.max(0.0) - *least;
+                    if rule == ZeroRule::Half {
+                        *extent = extent.max(1e-5);
                     }
                 }
-                self.settle(level, 0.0, scales);
-                let [low, high] = match rule {
-                    ZeroRule::Signed => signed_bounds(bits),
-                    ZeroRule::Unsigned => [0.0, levels(bits)],
-                };
-                for (zero, scale) in offsets.iter_mut().zip(&*scales) {
-                    // stored as codes are, less the least one
-                    *zero = (low - *zero / *scale).round_ties_even().clamp(low, high) - low;
+                if rule == ZeroRule::Half {
+                    round(level, dtype, scales);
                 }
+                scales.iter_mut().for_each(|scale| *scale /= levels(bits));
                 stored.copy_from_slice(scales);
+                self.settle(level, 0.0, stored);
+                match rule {
+                    ZeroRule::Signed => {
+                        let [low, high] = signed_bounds(bits);
+                        for ((zero, scale), stored) in offsets.iter_mut().zip(&*scales).zip(&*stored) {
+                            let signed = if *scale == 0.0 { 0.0 } else { low - *zero / *stored };
+                            // stored as codes are, less the least one
+                            *zero = signed.round_ties_even().clamp(low, high) - low;
+                        }
+                    }
+                    ZeroRule::Half => {
+                        offsets.iter_mut().zip(&*stored).for_each(|(zero, stored)| *zero = -*zero / *stored);
+                        round(level, dtype, offsets);
+                        offsets.iter_mut().for_each(|zero| *zero = zero.round_ties_even().clamp(0.0, levels(bits)));
+                    }
+                }
+                scales.copy_from_slice(stored);
             }
             Arithmetic::Affine { bits } => {
                 groups::min_max(level, groups, offsets, scales);
@@ -315,15 +346,24 @@ impl Coder {
                 groups::integers(level, groups, scales, Offsets::Zeros(offsets), bounds, codes);
                 offsets.iter_mut().for_each(|zero| *zero -= low);
             }
-            Arithmetic::ZeroPoints { bits, rule: ZeroRule::Unsigned } => {
-                let offsets = Offsets::ZerosAfterwards(offsets);
+            Arithmetic::ZeroPoints { bits, rule: ZeroRule::Half } => {
+                let offsets = Offsets::ZerosInHalf(offsets);
                 groups::integers(level, groups, scales, offsets, [0.0, levels(bits)], codes);
             }
             Arithmetic::Affine { bits } => {
                 groups::integers(level, groups, scales, Offsets::Biases(offsets), [0.0, levels(bits)], codes);
             }
-            Arithmetic::E4M3 { .. } => groups::e4m3(level, groups, scales, codes),
-            Arithmetic::Powers(_) | Arithmetic::Scaled => groups::e2m1(level, groups, scales, codes),
+            Arithmetic::E4M3 => groups::e4m3(level, groups, scales, codes),
+            Arithmetic::E4M3Blocks => groups::e4m3_times(level, groups, scales, codes),
+            Arithmetic::Powers(rule) => {
+                let ties = if rule == PowerRule::Least { Ties::Lesser } else { Ties::Even };
+                groups::e2m1(level, groups, scales, ties, codes);
+                if rule == PowerRule::Least {
+                    // MLX has one zero.
+                    codes.iter_mut().for_each(|code| *code = if *code == 8 { 0 } else { *code });
+                }
+            }
+            Arithmetic::Scaled => groups::e2m1(level, groups, scales, Ties::Even, codes),
         }
     }
 }

@@ -13,6 +13,7 @@ mod outputs;
 mod pickles;
 mod preflight;
 mod reproducible;
+mod schemes;
 mod support;
 mod tensors;
 mod tokenizer;

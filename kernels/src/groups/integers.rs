@@ -10,8 +10,8 @@ pub enum Offsets<'a> {
     None,
     /// A zero point for each group: `round(x / scale + zero)`.
     Zeros(&'a [f32]),
-    /// A zero point for each group: `round(x / scale) + zero`, which differs where `x / scale` lies half-way.
-    ZerosAfterwards(&'a [f32]),
+    /// A zero point for each group, and half precision: `round(f16(x / scale)) + zero`, as AutoAWQ computes.
+    ZerosInHalf(&'a [f32]),
     /// A bias for each group: `round((x - bias) / scale)`.
     Biases(&'a [f32]),
 }
@@ -41,9 +41,9 @@ pub fn integers(
             has_all(offsets);
             level.run(Integers { groups, scales, offsets, low, high, dst, way: Zero });
         }
-        Offsets::ZerosAfterwards(offsets) => {
+        Offsets::ZerosInHalf(offsets) => {
             has_all(offsets);
-            level.run(Integers { groups, scales, offsets, low, high, dst, way: ZeroAfterwards });
+            level.run(Integers { groups, scales, offsets, low, high, dst, way: ZeroInHalf });
         }
         Offsets::Biases(offsets) => {
             has_all(offsets);
@@ -72,7 +72,7 @@ struct Plain;
 #[derive(Clone, Copy)]
 struct Zero;
 #[derive(Clone, Copy)]
-struct ZeroAfterwards;
+struct ZeroInHalf;
 #[derive(Clone, Copy)]
 struct Bias;
 
@@ -90,12 +90,12 @@ impl Way for Zero {
     }
 }
 
-impl Way for ZeroAfterwards {
+impl Way for ZeroInHalf {
     #[inline(always)]
     fn code<S: Simd>(self, s: S, x: S::F32, scale: S::F32, zero: S::F32, bounds: [S::F32; 2]) -> S::F32 {
         // No quotient beyond this, which round_even can take, gives a code inside the bounds.
         let far = [s.splat(-1024.0), s.splat(1024.0)];
-        let rounded = s.round_even(clamp(s, s.div(x, scale), far));
+        let rounded = s.round_even(s.round_f16(clamp(s, s.div(x, scale), far)));
         clamp(s, s.add(rounded, zero), bounds)
     }
 }
