@@ -54,8 +54,9 @@ impl Importance {
 impl Imatrix {
     /// Means: sums divided by their count, in f32, as llama-quantize computes them.
     ///
-    /// Where nothing was counted every value is 1, as there. So they are too where a mean cannot be one of squares, with which
-    /// llama-quantize goes on. Both are [`Importance::gaps`].
+    /// Where nothing was counted every value is 1, as there. So they are too where a mean cannot be one of squares: at those
+    /// that are not finite llama-quantize stops, with negative ones it goes on, into assertions of some types. Both are
+    /// [`Importance::gaps`].
     pub fn into_importance(self) -> Importance {
         let in_chunks = self.chunk_size.is_none();
         let mut entries = IndexMap::with_capacity(self.entries.len());
