@@ -46,6 +46,11 @@ struct Search<'a> {
 /// Columns that are looked at together.
 const WIDTH: usize = 32;
 
+/// Candidates whose errors are summed up at the same time: no sum waits for another.
+const TOGETHER: usize = 4;
+
+const _: () = assert!((1 + RATIOS.len()).is_multiple_of(TOGETHER));
+
 impl Kernel for Search<'_> {
     type Out = ();
 
@@ -99,12 +104,15 @@ impl Batch<'_> {
             s,
             #[inline(always)]
             |x, w| {
-                for (candidate, error) in candidates.iter().zip(&mut errors) {
-                    let mut sum = s.splat(0.0);
+                let together = candidates.as_chunks::<TOGETHER>().0.iter();
+                for (candidates, errors) in together.zip(errors.as_chunks_mut::<TOGETHER>().0) {
+                    let mut sums = *errors;
                     for i in 0..x.len() {
-                        sum = s.add(sum, self.error(s, candidate, x[i], w.map(|w| w[i])));
+                        for (candidate, sum) in candidates.iter().zip(&mut sums) {
+                            *sum = s.add(*sum, self.error(s, candidate, x[i], w.map(|w| w[i])));
+                        }
                     }
-                    *error = s.add(*error, sum);
+                    *errors = sums;
                 }
             },
         );
@@ -140,16 +148,25 @@ impl Batch<'_> {
             },
         );
         let fitted = self.candidate(s, s.mul(best.scale, s.div(products, squares)));
-        let mut sum = s.splat(0.0);
+        let mut sums = [s.splat(0.0); TOGETHER];
         self.each_part(
             s,
             #[inline(always)]
             |x, w| {
-                for i in 0..x.len() {
-                    sum = s.add(sum, self.error(s, &fitted, x[i], w.map(|w| w[i])));
+                let (whole, rest) = x.as_chunks::<TOGETHER>();
+                for (at, x) in whole.iter().enumerate() {
+                    for i in 0..TOGETHER {
+                        let w = w.map(|w| w[at * TOGETHER + i]);
+                        sums[i] = s.add(sums[i], self.error(s, &fitted, x[i], w));
+                    }
+                }
+                for (i, &x) in rest.iter().enumerate() {
+                    let w = w.map(|w| w[whole.len() * TOGETHER + i]);
+                    sums[i] = s.add(sums[i], self.error(s, &fitted, x, w));
                 }
             },
         );
+        let sum = s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3]));
         let error = s.mul(sum, s.mul(fitted.scale, fitted.scale));
         // False for what is not a number, which is what comes of no code but zero, and of scales out of range.
         let better = s.and(s.lt(error, least), s.gt(fitted.scale, s.splat(0.0)));
