@@ -1,4 +1,4 @@
-//! llama.cpp's quantizers, from the shared library.
+//! llama.cpp's quantizers and decoders, from the shared library.
 
 use anyhow::Context;
 use std::ffi::{c_int, c_void};
@@ -7,11 +7,18 @@ use weightmill_kernels::Dtype;
 
 type Init = unsafe extern "C" fn(c_int);
 type Chunk = unsafe extern "C" fn(c_int, *const f32, *mut c_void, i64, i64, i64, *const f32) -> usize;
+type Dequantize = unsafe extern "C" fn(*const c_void, *mut f32, i64);
 
 pub struct Ggml {
     init: Init,
     chunk: Chunk,
-    _library: libloading::Library,
+    library: libloading::Library,
+}
+
+/// A type's `dequantize_row`.
+pub struct Decoder<'a> {
+    dtype: Dtype,
+    row: libloading::Symbol<'a, Dequantize>,
 }
 
 impl Ggml {
@@ -29,7 +36,7 @@ impl Ggml {
             let library = libloading::Library::new(path).with_context(|| path.display().to_string())?;
             let (init, chunk) =
                 (*library.get::<Init>(b"ggml_quantize_init")?, *library.get::<Chunk>(b"ggml_quantize_chunk")?);
-            Ok(Ggml { init, chunk, _library: library })
+            Ok(Ggml { init, chunk, library })
         }
     }
 
@@ -46,5 +53,26 @@ impl Ggml {
             (self.chunk)(id, src.as_ptr(), dst.as_mut_ptr().cast(), 0, rows as i64, columns as i64, importance)
         };
         assert_eq!(written, dst.len());
+    }
+
+    /// The decoder of a type.
+    pub fn decoder(&self, dtype: Dtype) -> anyhow::Result<Decoder<'_>> {
+        let name = match dtype {
+            Dtype::F16 => "ggml_fp16_to_fp32_row".to_string(),
+            Dtype::BF16 => "ggml_bf16_to_fp32_row".to_string(),
+            _ => format!("dequantize_row_{}", dtype.name().to_lowercase().replace("_k", "_K")),
+        };
+        // SAFETY: all of them have the signature that ggml-quants.h and ggml.h give them.
+        let row = unsafe { self.library.get(name.as_bytes()) }.with_context(|| name)?;
+        Ok(Decoder { dtype, row })
+    }
+}
+
+impl Decoder<'_> {
+    /// Decodes all blocks.
+    pub fn run(&self, src: &[u8], dst: &mut [f32]) {
+        assert_eq!(self.dtype.byte_size(dst.len() as u64), Some(src.len() as u64));
+        // SAFETY: the pointers are valid for the blocks and their weights, as just checked.
+        unsafe { (self.row)(src.as_ptr().cast(), dst.as_mut_ptr(), dst.len() as i64) }
     }
 }

@@ -131,6 +131,11 @@ impl Simd for Avx2 {
             _mm_cvtss_f32(_mm_min_ss(v, _mm_shuffle_ps::<1>(v, v)))
         }
         fn bits(mask: __m256) -> u32 { _mm256_movemask_ps(mask) as u32 }
+        fn mask(bits: u32) -> __m256 {
+            let of_lanes = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+            let bits = _mm256_and_si256(_mm256_set1_epi32(bits as i32), of_lanes);
+            _mm256_castsi256_ps(_mm256_cmpeq_epi32(bits, of_lanes))
+        }
         fn any(mask: __m256) -> bool { _mm256_movemask_ps(mask) != 0 }
         fn all(mask: __m256) -> bool { _mm256_movemask_ps(mask) == 0xff }
         fn and(a: __m256, b: __m256) -> __m256 { _mm256_and_ps(a, b) }

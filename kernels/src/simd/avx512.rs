@@ -94,6 +94,10 @@ impl Simd for Avx512 {
         mask.into()
     }
     #[inline(always)]
+    fn mask(self, bits: u32) -> __mmask16 {
+        bits as u16
+    }
+    #[inline(always)]
     fn any(self, mask: __mmask16) -> bool {
         mask != 0
     }

@@ -119,6 +119,10 @@ impl Simd for Neon {
             let of_lanes: [u32; N] = [1, 2, 4, 8];
             vaddvq_u32(vandq_u32(mask, vld1q_u32(of_lanes.as_ptr())))
         }
+        fn mask(bits: u32) -> uint32x4_t {
+            let of_lanes: [u32; N] = [1, 2, 4, 8];
+            vtstq_u32(vdupq_n_u32(bits), vld1q_u32(of_lanes.as_ptr()))
+        }
         fn any(mask: uint32x4_t) -> bool { vmaxvq_u32(mask) != 0 }
         fn all(mask: uint32x4_t) -> bool { vminvq_u32(mask) != 0 }
         fn and(a: uint32x4_t, b: uint32x4_t) -> uint32x4_t { vandq_u32(a, b) }

@@ -129,6 +129,10 @@ impl Simd for Scalar {
         mask[0] & 1 | mask[1] & 2 | mask[2] & 4 | mask[3] & 8
     }
     #[inline(always)]
+    fn mask(self, bits: u32) -> [u32; N] {
+        from_fn(|l| mask(bits & 1 << l != 0))
+    }
+    #[inline(always)]
     fn any(self, mask: [u32; N]) -> bool {
         mask.into_iter().fold(0, |a, m| a | m) != 0
     }
@@ -260,13 +264,26 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     fn from_f16_bits(self, v: [i32; N]) -> [f32; N] {
-        v.map(|x| f16::from_bits(x as u16).to_f32())
+        v.map(from_f16)
     }
 }
 
 #[inline(always)]
 fn mask(yes: bool) -> u32 {
     0u32.wrapping_sub(u32::from(yes))
+}
+
+/// The value of a half-precision float, without a branch: lanes become vectors.
+#[inline(always)]
+fn from_f16(bits: i32) -> f32 {
+    let magnitude = bits as u32 & 0x7fff;
+    // The exponent is moved to the other end, where the one of infinities and NaN is theirs too, and brought back.
+    let normal = f32::from_bits((magnitude << 13) + (224 << 23)) * f32::from_bits((127 - 112) << 23);
+    // A denormal counts the units of a float whose last place is worth as much.
+    let denormal = f32::from_bits((126 << 23) | magnitude) - 0.5;
+    let is_normal = mask(magnitude >= 0x0400);
+    let value = is_normal & normal.to_bits() | !is_normal & denormal.to_bits();
+    f32::from_bits(value | (bits as u32 & 0x8000) << 16)
 }
 
 /// `as` gives 0 for NaN and the nearest number for others that do not fit; x86 has one answer for them all.

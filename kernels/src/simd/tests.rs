@@ -69,6 +69,8 @@ fn operations<S: Simd>(s: S) {
         let min = a.iter().copied().fold(f32::INFINITY, f32::min);
         assert_eq!(s.reduce_min(va), min);
         assert_eq!(s.bits(s.lt(va, vb)), (0..n).map(|l| u32::from(a[l] < b[l]) << l).sum());
+        let of_lanes = b[0].to_bits() & u32::MAX >> (32 - n);
+        assert_eq!(s.bits(s.mask(b[0].to_bits())), of_lanes);
         assert_eq!(s.any(s.lt(va, vb)), (0..n).any(|l| a[l] < b[l]));
         assert_eq!(s.all(s.lt(va, vb)), (0..n).all(|l| a[l] < b[l]));
         assert!(s.all(s.eq(va, va)) && !s.any(s.lt(va, va)));

@@ -114,6 +114,10 @@ impl<S: Simd> Simd for Twice<S> {
         self.0.bits(mask.0) | self.0.bits(mask.1) << S::LANES
     }
     #[inline(always)]
+    fn mask(self, bits: u32) -> Self::Mask {
+        (self.0.mask(bits), self.0.mask(bits >> S::LANES))
+    }
+    #[inline(always)]
     fn any(self, mask: Self::Mask) -> bool {
         self.0.any(self.0.or(mask.0, mask.1))
     }

@@ -80,6 +80,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn reduce_min(self, v: Self::F32) -> f32;
     /// A bit per lane, that of the first one lowest.
     fn bits(self, mask: Self::Mask) -> u32;
+    /// The mask whose lanes are true where bits are set: the inverse of [`bits`](Self::bits).
+    fn mask(self, bits: u32) -> Self::Mask;
     /// True if any lane is.
     fn any(self, mask: Self::Mask) -> bool;
     /// True if all lanes are.

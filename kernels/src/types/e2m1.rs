@@ -3,6 +3,7 @@
 //! A level's highest bit is its sign, the others number the magnitudes 0, 0.5, 1, 1.5, 2, 3, 4, 6. They are doubled here, to
 //! be whole, and so are halved the scales that they belong to.
 
+use super::decode::{self, floats, nibbles};
 use crate::simd::Simd;
 
 /// The doubled values of levels (`kvalues_mxfp4`).
@@ -56,12 +57,9 @@ pub(super) fn pack(levels: &[u8], bytes: &mut [u8]) {
     }
 }
 
-/// The weights of levels packed like that.
+/// The weights of `2 N` levels packed like that.
 #[inline(always)]
-pub(super) fn unpack(bytes: &[u8], unit: f32, out: &mut [f32]) {
-    let (low, high) = out.split_at_mut(bytes.len());
-    for ((low, high), &byte) in low.iter_mut().zip(high).zip(bytes) {
-        *low = f32::from(VALUES[usize::from(byte & 15)]) * unit;
-        *high = f32::from(VALUES[usize::from(byte >> 4)]) * unit;
-    }
+pub(super) fn unpack<S: Simd, const N: usize>(s: S, bytes: &[u8; N], unit: S::F32, out: &mut [f32]) {
+    static FLOATS: [f32; 16] = floats(&VALUES);
+    decode::looked_up(s, nibbles(bytes).as_flattened(), &FLOATS, unit, out);
 }

@@ -3,6 +3,7 @@
 //! 16 bytes hold the levels `i` (low) and `i + 16` (high) of a group.
 
 use super::batch::Batch;
+use super::decode::{self, floats, nibbles};
 use crate::search::{Nonlinear, VALUES, nearest_level};
 use crate::simd::Simd;
 
@@ -59,10 +60,7 @@ pub(super) fn levels<S: Simd>(s: S, x: &[S::F32; GROUP], scale: S::F32) -> [S::I
 
 /// The weights of a group's bytes.
 #[inline(always)]
-pub(super) fn decode(bytes: &[u8], scale: f32, out: &mut [f32; GROUP]) {
-    let (low, high) = out.split_at_mut(GROUP / 2);
-    for ((low, high), &byte) in low.iter_mut().zip(high).zip(bytes) {
-        *low = scale * f32::from(VALUES[usize::from(byte & 15)]);
-        *high = scale * f32::from(VALUES[usize::from(byte >> 4)]);
-    }
+pub(super) fn decode<S: Simd>(s: S, bytes: &[u8; GROUP / 2], scale: S::F32, out: &mut [f32; GROUP]) {
+    static FLOATS: [f32; 16] = floats(&VALUES);
+    decode::looked_up(s, nibbles(bytes).as_flattened(), &FLOATS, scale, out);
 }

@@ -75,11 +75,13 @@ impl Decode<BYTES, LEN> for Iq1M {
             d |= u16::from_le_bytes(word) >> 12 << (4 * i);
         }
         let d = f16(s, &d.to_le_bytes());
-        for (group, (out, &low)) in out.as_chunks_mut::<8>().0.iter_mut().zip(low).enumerate() {
-            let scale = u16::from_le_bytes(words[group / 8]) >> (group / 2 % 4 * 3) & 7;
-            let high = high[group / 2] >> (group % 2 * 4);
-            let point = usize::from(low) | usize::from(high & 7) << 8;
-            ternary_points::decode(point, high & 8 == 8, d * f32::from(2 * scale + 1), out);
+        let subs = low.as_chunks::<2>().0.iter().zip(high).zip(out.as_chunks_mut().0);
+        for (sub, ((low, &high), out)) in subs.enumerate() {
+            let scale = u16::from_le_bytes(words[sub / 4]) >> (sub % 4 * 3) & 7;
+            let scale = s.mul(d, s.splat(f32::from(2 * scale + 1)));
+            let points =
+                [u16::from(low[0]) | u16::from(high & 7) << 8, u16::from(low[1]) | u16::from(high >> 4 & 7) << 8];
+            ternary_points::decode(s, points, [high & 8 != 0, high & 128 != 0], scale, out);
         }
     }
 }

@@ -70,11 +70,12 @@ impl Decode<BYTES, LEN> for Iq1S {
         let d = f16(s, block);
         let (low, words) = block[2..].split_at(32);
         let words = words.as_chunks::<2>().0;
-        for (group, (out, &low)) in out.as_chunks_mut::<8>().0.iter_mut().zip(low).enumerate() {
-            let word = u16::from_le_bytes(words[group / 4]);
-            let scale = d * f32::from(2 * (word >> 12 & 7) + 1);
-            let high = word >> (group % 4 * 3) & 7;
-            ternary_points::decode(usize::from(low) | usize::from(high) << 8, word >> 15 == 1, scale, out);
+        for (half, (out, low)) in out.as_chunks_mut().0.iter_mut().zip(low.as_chunks::<2>().0).enumerate() {
+            let word = u16::from_le_bytes(words[half / 2]);
+            let scale = s.mul(d, s.splat(f32::from(2 * (word >> 12 & 7) + 1)));
+            let high = word >> (half % 2 * 6);
+            let points = [u16::from(low[0]) | (high & 7) << 8, u16::from(low[1]) | (high >> 3 & 7) << 8];
+            ternary_points::decode(s, points, [word >> 15 == 1; 2], scale, out);
         }
     }
 }

@@ -60,12 +60,14 @@ impl Decode<BYTES, LEN> for Iq2S {
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
         let d = f16(s, block);
         let (low, signs, high, scales) = (&block[2..34], &block[34..66], &block[66..74], &block[74..]);
-        for (group, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            let scale = scales[group / 4] >> (group / 2 % 2 * 4) & 15;
-            let high = high[group / 4] >> (group % 4 * 2) & 3;
-            let scale = d * (0.5 + f32::from(scale)) * 0.25;
-            let point = usize::from(low[group]) | usize::from(high) << 8;
-            signed_points::decode(grid::IQ2_S[point], signs[group], scale, out);
+        let subs = low.as_chunks::<2>().0.iter().zip(signs.as_chunks().0).zip(out.as_chunks_mut().0);
+        for (sub, ((low, &signs), out)) in subs.enumerate() {
+            let scale = f32::from(scales[sub / 2] >> (sub % 2 * 4) & 15);
+            let scale = s.mul(s.mul(d, s.splat(0.5 + scale)), s.splat(0.25));
+            let high = u16::from(high[sub / 2] >> (sub % 2 * 4));
+            let points = [u16::from(low[0]) | (high & 3) << 8, u16::from(low[1]) | (high >> 2 & 3) << 8];
+            let values = points.map(|point| grid::IQ2_S[usize::from(point)]);
+            signed_points::decode(s, values, signs, scale, out);
         }
     }
 }

@@ -65,13 +65,14 @@ impl Decode<BYTES, LEN> for Iq2Xs {
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
         let d = f16(s, block);
         let (words, scales) = block[2..].split_at(64);
-        let groups = out.as_chunks_mut::<8>().0.iter_mut().zip(words.as_chunks::<2>().0);
-        for (group, (out, word)) in groups.enumerate() {
-            let scale = scales[group / 4] >> (group / 2 % 2 * 4) & 15;
-            let word = u16::from_le_bytes(*word);
-            let scale = d * (0.5 + f32::from(scale)) * 0.25;
-            let signs = signed_points::even(u32::from(word >> 9));
-            signed_points::decode(grid::IQ2_XS[usize::from(word & 511)], signs, scale, out);
+        let subs = out.as_chunks_mut().0.iter_mut().zip(words.as_chunks::<4>().0);
+        for (sub, (out, &[a, b, c, d0])) in subs.enumerate() {
+            let scale = f32::from(scales[sub / 2] >> (sub % 2 * 4) & 15);
+            let scale = s.mul(s.mul(d, s.splat(0.5 + scale)), s.splat(0.25));
+            let words = [[a, b], [c, d0]].map(u16::from_le_bytes);
+            let values = words.map(|word| grid::IQ2_XS[usize::from(word & 511)]);
+            let signs = words.map(|word| signed_points::even(u32::from(word >> 9)));
+            signed_points::decode(s, values, signs, scale, out);
         }
     }
 }

@@ -68,13 +68,14 @@ impl Decode<BYTES, LEN> for Iq2Xxs {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
         let d = f16(s, block);
-        let subs = out.as_chunks_mut::<8>().0.as_chunks_mut::<4>().0.iter_mut().zip(block[2..].as_chunks::<8>().0);
-        for (groups, &[a, b, c, d0, e, f, g, h]) in subs {
+        let subs = out.as_chunks_mut::<32>().0.iter_mut().zip(block[2..].as_chunks::<8>().0);
+        for (out, &[a, b, c, d0, e, f, g, h]) in subs {
             let word = u32::from_le_bytes([e, f, g, h]);
-            let scale = d * (0.5 + (word >> 28) as f32) * 0.25;
-            for (i, (out, point)) in groups.iter_mut().zip([a, b, c, d0]).enumerate() {
-                let signs = signed_points::even(word >> (7 * i));
-                signed_points::decode(grid::IQ2_XXS[usize::from(point)], signs, scale, out);
+            let scale = s.mul(s.mul(d, s.splat(0.5 + (word >> 28) as f32)), s.splat(0.25));
+            for (i, (out, points)) in out.as_chunks_mut().0.iter_mut().zip([[a, b], [c, d0]]).enumerate() {
+                let values = points.map(|point| grid::IQ2_XXS[usize::from(point)]);
+                let signs = [word >> (14 * i), word >> (14 * i + 7)].map(signed_points::even);
+                signed_points::decode(s, values, signs, scale, out);
             }
         }
     }

@@ -67,14 +67,14 @@ impl Decode<BYTES, LEN> for Iq3S {
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
         let d = f16(s, block);
         let (low, high, signs, scales) = (&block[2..66], &block[66..74], &block[74..106], &block[106..]);
-        for (eight, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
-            let scale = scales[eight / 8] >> (eight / 4 % 2 * 4) & 15;
-            let scale = d * f32::from(1 + 2 * scale);
-            let [first, second] = [2 * eight, 2 * eight + 1].map(|group| {
-                let ninth = high[group / 8] >> (group % 8) & 1;
-                &grid::IQ3_S[usize::from(low[group]) | usize::from(ninth) << 8]
-            });
-            signed_points::decode(signed_points::pair(first, second), signs[eight], scale, out);
+        let halves = low.as_chunks::<4>().0.iter().zip(signs.as_chunks().0).zip(out.as_chunks_mut().0);
+        for (half, ((low, &signs), out)) in halves.enumerate() {
+            let scale = scales[half / 4] >> (half / 2 % 2 * 4) & 15;
+            let scale = s.mul(d, s.splat(f32::from(1 + 2 * scale)));
+            let ninths = u16::from(high[half / 2] >> (half % 2 * 4));
+            let point = |i: usize| &grid::IQ3_S[usize::from(u16::from(low[i]) | (ninths >> i & 1) << 8)];
+            let values = [signed_points::pair(point(0), point(1)), signed_points::pair(point(2), point(3))];
+            signed_points::decode(s, values, signs, scale, out);
         }
     }
 }

@@ -68,13 +68,13 @@ impl Decode<BYTES, LEN> for Iq3Xxs {
         let d = f16(s, block);
         let (points, words) = block[2..].split_at(64);
         let words = words.as_chunks::<4>().0;
-        let groups = out.as_chunks_mut::<8>().0.iter_mut().zip(points.as_chunks::<2>().0);
-        for (group, (out, &[first, second])) in groups.enumerate() {
-            let word = u32::from_le_bytes(words[group / 4]);
-            let scale = d * (0.5 + (word >> 28) as f32) * 0.5;
-            let signs = signed_points::even(word >> (group % 4 * 7));
-            let values = signed_points::pair(&grid::IQ3_XXS[usize::from(first)], &grid::IQ3_XXS[usize::from(second)]);
-            signed_points::decode(values, signs, scale, out);
+        let halves = out.as_chunks_mut().0.iter_mut().zip(points.as_chunks::<4>().0);
+        for (half, (out, points)) in halves.enumerate() {
+            let word = u32::from_le_bytes(words[half / 2]);
+            let scale = s.mul(s.mul(d, s.splat(0.5 + (word >> 28) as f32)), s.splat(0.5));
+            let [a, b, c, d] = points.map(|point| &grid::IQ3_XXS[usize::from(point)]);
+            let signs = [word >> (half % 2 * 14), word >> (half % 2 * 14 + 7)].map(signed_points::even);
+            signed_points::decode(s, [signed_points::pair(a, b), signed_points::pair(c, d)], signs, scale, out);
         }
     }
 }

@@ -51,6 +51,6 @@ impl Encode for Iq4Nl {
 impl Decode<BYTES, LEN> for Iq4Nl {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
-        four_bit::decode(&block[2..], f16(s, block), out);
+        four_bit::decode(s, block[2..].try_into().expect("16 bytes"), f16(s, block), out);
     }
 }

@@ -141,11 +141,11 @@ impl Decode<BYTES, LEN> for Iq4Xs {
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
         let d = f16(s, block);
         let high = u16::from_le_bytes([block[2], block[3]]);
-        let subs = out.as_chunks_mut::<GROUP>().0.iter_mut().zip(block[8..].chunks_exact(GROUP / 2));
+        let subs = out.as_chunks_mut::<GROUP>().0.iter_mut().zip(block[8..].as_chunks::<{ GROUP / 2 }>().0);
         for (sub, (out, bytes)) in subs.enumerate() {
             let low = block[4 + sub / 2] >> (sub % 2 * 4) & 15;
             let scale = i16::from(low) + 16 * (high >> (2 * sub) & 3) as i16;
-            four_bit::decode(bytes, d * f32::from(scale - HALF as i16), out);
+            four_bit::decode(s, bytes, s.mul(d, s.splat(f32::from(scale - HALF as i16))), out);
         }
     }
 }

@@ -3,10 +3,10 @@
 //! Bytes 0 to 3: scales 0 to 3; bytes 4 to 7: minima 0 to 3; bytes 8 to 11: the low 4 bits of scale and minimum 4 to 7,
 //! whose high 2 bits stand above the 6 bits of bytes 0 to 3 and 4 to 7.
 
-use super::affine::SubScales;
+use super::affine::{LEN, SubScales};
 use super::batch::words;
+use super::decode::{self, f16};
 use crate::simd::Simd;
-use core::array::from_fn;
 
 /// Limits scales and minima to 6 bits. Only scales below zero, whose bytes wrapped, are beyond.
 #[inline(always)]
@@ -39,11 +39,34 @@ pub(super) fn stored<S: Simd>(s: S, scales: &SubScales<S, 8>, sub: usize) -> [S:
     [s.and_i32(scales.scale.levels[sub], six_bits), s.and_i32(scales.min.levels[sub], six_bits)]
 }
 
-/// SubScales and minima from the 12 bytes.
+/// Scales and minima from the 12 bytes.
 #[inline(always)]
-pub(super) fn unpack(bytes: &[u8; 12]) -> [[u8; 8]; 2] {
-    let number = |at: usize, shift: u32, j: usize| {
-        if j < 4 { bytes[at + j] & 63 } else { bytes[4 + j] >> shift & 15 | bytes[at + j - 4] >> 6 << 4 }
-    };
-    [from_fn(|j| number(0, 0, j)), from_fn(|j| number(4, 4, j))]
+fn unpack(bytes: &[u8; 12]) -> [[u8; 8]; 2] {
+    let word = |i: usize| u32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]]);
+    let high = |word: u32| word >> 2 & 0x3030_3030;
+    let numbers =
+        |first: u32, low: u32| u64::from(first & 0x3f3f_3f3f) | u64::from(low & 0x0f0f_0f0f | high(first)) << 32;
+    [numbers(word(0), word(2)), numbers(word(1), word(2) >> 4)].map(u64::to_le_bytes)
+}
+
+/// The levels of pairs of sub-blocks: of 32 bytes each, the first one's are the low halves and the second one's the high.
+#[inline(always)]
+pub(super) fn nibbles(bytes: &[u8]) -> [u8; LEN] {
+    let mut levels = [0; LEN];
+    for (pair, bytes) in levels.as_chunks_mut::<64>().0.iter_mut().zip(bytes.as_chunks::<32>().0) {
+        pair.copy_from_slice(decode::nibbles(bytes).as_flattened());
+    }
+    levels
+}
+
+/// Writes the weights of levels; `head` is what blocks start with: `d`, `dmin` and the 12 bytes.
+#[inline(always)]
+pub(super) fn decode<S: Simd>(s: S, head: &[u8; 16], levels: &[u8; LEN], out: &mut [f32; LEN]) {
+    let (d, dmin) = (f16(s, head), f16(s, &head[2..]));
+    let [scales, mins] = unpack(head.last_chunk().expect("12 bytes"));
+    let subs = levels.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<32>().0);
+    for ((levels, out), (scale, min)) in subs.zip(scales.into_iter().zip(mins)) {
+        let [scale, min] = [s.mul(d, s.splat(scale.into())), s.mul(dmin, s.splat(min.into()))];
+        decode::affine(s, levels, scale, s.neg(min), out);
+    }
 }

@@ -84,9 +84,10 @@ fn half_power<S: Simd>(s: S, exponent: S::I32) -> S::F32 {
 
 impl Decode<BYTES, LEN> for Mxfp4 {
     #[inline(always)]
-    fn decode<S: Simd>(_: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
+    fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
         let exponent = u32::from(block[0]);
         let bits = if exponent < 2 { 0x0020_0000 << exponent } else { (exponent - 1) << 23 };
-        e2m1::unpack(&block[1..], f32::from_bits(bits), out);
+        let levels = block.last_chunk::<{ LEN / 2 }>().expect("16 bytes");
+        e2m1::unpack(s, levels, s.splat(f32::from_bits(bits)), out);
     }
 }

@@ -78,7 +78,7 @@ fn to_ue4m3<S: Simd>(s: S, v: S::F32) -> S::I32 {
 
 impl Decode<BYTES, LEN> for Nvfp4 {
     #[inline(always)]
-    fn decode<S: Simd>(_: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
+    fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
         let (scales, levels) = block.split_at(SUBS);
         let subs = levels.as_chunks::<{ SUB_LEN / 2 }>().0.iter().zip(out.as_chunks_mut::<SUB_LEN>().0);
         for (&scale, (bytes, out)) in scales.iter().zip(subs) {
@@ -89,7 +89,7 @@ impl Decode<BYTES, LEN> for Nvfp4 {
                 _ if number < 8 => number as f32 / 1024.0,
                 _ => f32::from_bits((number + ((120 - 1) << 3)) << 20),
             };
-            e2m1::unpack(bytes, unit, out);
+            e2m1::unpack(s, bytes, s.splat(unit), out);
         }
     }
 }

@@ -55,9 +55,10 @@ impl Decode<BYTES, LEN> for Q1_0 {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
         let d = f16(s, block);
-        for (out, byte) in out.as_chunks_mut::<8>().0.iter_mut().zip(&block[2..]) {
-            for (i, x) in out.iter_mut().enumerate() {
-                *x = if byte >> i & 1 == 1 { d } else { -d };
+        for (out, bytes) in out.as_chunks_mut::<16>().0.iter_mut().zip(block[2..].as_chunks().0) {
+            let bits = u32::from(u16::from_le_bytes(*bytes));
+            for (i, out) in out.chunks_exact_mut(S::LANES).enumerate() {
+                s.store(s.select(s.mask(bits >> (i * S::LANES)), d, s.neg(d)), out);
             }
         }
     }

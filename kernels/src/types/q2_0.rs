@@ -52,11 +52,12 @@ impl ByMagnitude for Q2_0 {
 impl Decode<BYTES, LEN> for Q2_0 {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
-        let d = f16(s, block);
-        for (out, byte) in out.as_chunks_mut::<4>().0.iter_mut().zip(&block[2..]) {
-            for (i, x) in out.iter_mut().enumerate() {
-                *x = f32::from((byte >> (2 * i) & 3) as i8 - 1) * d;
-            }
+        let mut levels = [[0; 4]; LEN / 4];
+        for (levels, &byte) in levels.iter_mut().zip(&block[2..]) {
+            // Halves move apart, then pairs.
+            let halves = (u32::from(byte) | u32::from(byte) << 12) & 0x000f_000f;
+            *levels = ((halves | halves << 6) & 0x0303_0303).to_le_bytes();
         }
+        decode::centred(s, levels.as_flattened(), 1, f16(s, block), out);
     }
 }

@@ -6,7 +6,7 @@
 
 use super::affine::{Affine, LEN};
 use super::batch::{self, Batch, Encode, words};
-use super::decode::{self, Decode, f16};
+use super::decode::{self, Decode, bit_pairs, f16};
 use crate::Level;
 use crate::search::{Deviation, ScaleMin};
 use crate::simd::Simd;
@@ -64,12 +64,12 @@ impl Decode<BYTES, LEN> for Q2K {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
         let (d, dmin) = (f16(s, &block[80..]), f16(s, &block[82..]));
-        for (sub, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            let (scale, min) = (d * f32::from(block[sub] & 15), dmin * f32::from(block[sub] >> 4));
-            let bytes = &block[16 + sub / 8 * 32 + sub % 2 * 16..][..16];
-            for (x, byte) in out.iter_mut().zip(bytes) {
-                *x = scale * f32::from(byte >> (sub % 8 / 2 * 2) & 3) - min;
-            }
+        let levels = bit_pairs(&block[16..80]);
+        let subs = levels.as_chunks::<16>().0.iter().zip(out.as_chunks_mut::<16>().0);
+        for (&numbers, (levels, out)) in block.iter().zip(subs) {
+            let scale = s.mul(d, s.splat(f32::from(numbers & 15)));
+            let min = s.mul(dmin, s.splat(f32::from(numbers >> 4)));
+            decode::affine(s, levels, scale, s.neg(min), out);
         }
     }
 }

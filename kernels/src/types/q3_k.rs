@@ -6,7 +6,7 @@
 //! the high 2 bits of scales `j`, `j + 4`, `j + 8`, `j + 12` from the lowest bits up. Scales are stored plus 32.
 
 use super::batch::{self, Batch, Encode};
-use super::decode::{self, Decode, f16};
+use super::decode::{self, Decode, bit_pairs, f16};
 use super::signed::{self, LEN, SUB_LEN, SUBS};
 use super::sums::sum_of_squares;
 use crate::Level;
@@ -158,16 +158,13 @@ fn unpack_scales(bytes: &[u8]) -> [u8; SUBS] {
 impl Decode<BYTES, LEN> for Q3K {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
-        let (high, low) = (&block[..32], block[32..96].as_chunks::<32>().0);
-        let scales = unpack_scales(&block[96..108]);
-        let d = f16(s, &block[108..]);
-        for (k, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-            let low = &low[k / 4];
-            let scales = [scales[2 * k], scales[2 * k + 1]].map(|scale| d * (f32::from(scale) - SCALE_HALF as f32));
-            for (i, x) in out.iter_mut().enumerate() {
-                let level = (low[i] >> (k % 4 * 2) & 3) | (high[i] >> k & 1) << 2;
-                *x = scales[i / 16] * f32::from(level as i8 - HALF as i8);
-            }
+        let mut levels = bit_pairs(&block[32..96]);
+        decode::add_bits::<2>(&mut levels, block.first_chunk().expect("32 bytes"));
+        let (scales, d) = (unpack_scales(&block[96..108]), f16(s, &block[108..]));
+        let subs = levels.as_chunks::<SUB_LEN>().0.iter().zip(out.as_chunks_mut::<SUB_LEN>().0);
+        for (&scale, (levels, out)) in scales.iter().zip(subs) {
+            let scale = s.mul(d, s.splat(f32::from(scale as i8 - SCALE_HALF as i8)));
+            decode::centred(s, levels, HALF, scale, out);
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::batch::{Batch, Encode};
 use super::centred::{self, Centred};
-use super::decode::{self, Decode, f16};
+use super::decode::{self, Decode, f16, nibbles};
 use super::rows::{self, EncodeWeighted, LEN};
 use crate::Level;
 use crate::simd::Simd;
@@ -54,11 +54,7 @@ fn store<S: Simd>(s: S, batch: &Batch, Centred { d, levels }: Centred<S>, dst: &
 impl Decode<BYTES, LEN> for Q4_0 {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
-        let d = f16(s, block);
-        let (low, high) = out.split_at_mut(16);
-        for ((low, high), byte) in low.iter_mut().zip(high).zip(&block[2..]) {
-            *low = f32::from((byte & 15) as i8 - HALF as i8) * d;
-            *high = f32::from((byte >> 4) as i8 - HALF as i8) * d;
-        }
+        let levels = nibbles::<16>(block[2..].try_into().expect("16 bytes"));
+        decode::centred(s, levels.as_flattened(), HALF, f16(s, block), out);
     }
 }

@@ -3,7 +3,7 @@
 //! Bytes of a block: `d` and `m` (f16), then 16 with levels 0 to 15 in the low halves and 16 to 31 in the high halves.
 
 use super::batch::{Batch, words};
-use super::decode::{self, Decode, f16};
+use super::decode::{self, Decode, f16, nibbles};
 use super::min_block::{self, LEN, MinBlock};
 use crate::Level;
 use crate::simd::Simd;
@@ -38,11 +38,7 @@ impl MinBlock for Q4_1 {
 impl Decode<BYTES, LEN> for Q4_1 {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
-        let (d, m) = (f16(s, block), f16(s, &block[2..]));
-        for (half, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            for (x, byte) in out.iter_mut().zip(&block[4..]) {
-                *x = f32::from(byte >> (4 * half) & 15) * d + m;
-            }
-        }
+        let levels = nibbles::<16>(block[4..].try_into().expect("16 bytes"));
+        decode::affine(s, levels.as_flattened(), f16(s, block), f16(s, &block[2..]), out);
     }
 }

@@ -5,7 +5,7 @@
 
 use super::affine::{Affine, LEN};
 use super::batch::{self, Batch, Encode, words};
-use super::decode::{self, Decode, f16};
+use super::decode::{self, Decode};
 use super::k_scales;
 use crate::Level;
 use crate::search::{Deviation, ScaleMin};
@@ -62,18 +62,7 @@ impl Encode for Q4K {
 impl Decode<BYTES, LEN> for Q4K {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
-        let (d, dmin) = (f16(s, block), f16(s, &block[2..]));
-        let [scales, mins] = k_scales::unpack(block[4..16].try_into().expect("12 bytes"));
-        let pairs = block[16..].as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<64>().0);
-        for (pair, (levels, out)) in pairs.enumerate() {
-            let (low, high) = out.split_at_mut(32);
-            for (half, out) in [low, high].into_iter().enumerate() {
-                let scale = d * f32::from(scales[2 * pair + half]);
-                let min = dmin * f32::from(mins[2 * pair + half]);
-                for (x, byte) in out.iter_mut().zip(levels) {
-                    *x = scale * f32::from(byte >> (4 * half) & 15) - min;
-                }
-            }
-        }
+        let levels = k_scales::nibbles(&block[16..]);
+        k_scales::decode(s, block.first_chunk().expect("16 bytes"), &levels, out);
     }
 }

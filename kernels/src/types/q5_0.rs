@@ -5,7 +5,7 @@
 
 use super::batch::{Batch, Encode};
 use super::centred::{self, Centred};
-use super::decode::{self, Decode, f16};
+use super::decode::{self, Decode, f16, five_bits};
 use super::rows::{self, EncodeWeighted, LEN};
 use crate::Level;
 use crate::simd::Simd;
@@ -63,12 +63,7 @@ fn store<S: Simd>(s: S, batch: &Batch, Centred { d, levels }: Centred<S>, dst: &
 impl Decode<BYTES, LEN> for Q5_0 {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
-        let d = f16(s, block);
-        let high_bits = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
-        for (i, x) in out.iter_mut().enumerate() {
-            let low = block[6 + i % 16] >> (i / 16 * 4) & 15;
-            let level = low | ((high_bits >> i & 1) as u8) << 4;
-            *x = f32::from(level as i8 - HALF as i8) * d;
-        }
+        let levels = five_bits(s, block[2..].try_into().expect("a word and 16 bytes"));
+        decode::centred(s, &levels, HALF, f16(s, block), out);
     }
 }

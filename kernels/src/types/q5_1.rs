@@ -4,7 +4,7 @@
 //! bits of levels 0 to 15 in the low halves and those of 16 to 31 in the high halves.
 
 use super::batch::{Batch, words};
-use super::decode::{self, Decode, f16};
+use super::decode::{self, Decode, f16, five_bits};
 use super::min_block::{self, LEN, MinBlock};
 use crate::Level;
 use crate::simd::Simd;
@@ -45,13 +45,7 @@ impl MinBlock for Q5_1 {
 impl Decode<BYTES, LEN> for Q5_1 {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
-        let (d, m) = (f16(s, block), f16(s, &block[2..]));
-        let fifths = u32::from_le_bytes(block[4..8].try_into().expect("4 bytes"));
-        for (half, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            for (i, (x, byte)) in out.iter_mut().zip(&block[8..]).enumerate() {
-                let fifth = (fifths >> (16 * half + i) & 1) as u8;
-                *x = f32::from(byte >> (4 * half) & 15 | fifth << 4) * d + m;
-            }
-        }
+        let levels = five_bits(s, block[4..].try_into().expect("a word and 16 bytes"));
+        decode::affine(s, &levels, f16(s, block), f16(s, &block[2..]), out);
     }
 }

@@ -6,7 +6,7 @@
 
 use super::affine::{Affine, LEN};
 use super::batch::{self, Batch, Encode, words};
-use super::decode::{self, Decode, f16};
+use super::decode::{self, Decode};
 use super::k_scales;
 use crate::Level;
 use crate::search::{Deviation, ScaleMin};
@@ -70,16 +70,8 @@ impl Encode for Q5K {
 impl Decode<BYTES, LEN> for Q5K {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
-        let (d, dmin) = (f16(s, block), f16(s, &block[2..]));
-        let [scales, mins] = k_scales::unpack(block[4..16].try_into().expect("12 bytes"));
-        let (high_bits, low_bits) = block[16..].split_at(32);
-        for (sub, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-            let (scale, min) = (d * f32::from(scales[sub]), dmin * f32::from(mins[sub]));
-            let low_bits = &low_bits[sub / 2 * 32..][..32];
-            for (i, x) in out.iter_mut().enumerate() {
-                let level = low_bits[i] >> (sub % 2 * 4) & 15 | (high_bits[i] >> sub & 1) << 4;
-                *x = scale * f32::from(level) - min;
-            }
-        }
+        let mut levels = k_scales::nibbles(&block[48..]);
+        decode::add_bits::<4>(&mut levels, block[16..48].try_into().expect("32 bytes"));
+        k_scales::decode(s, block.first_chunk().expect("16 bytes"), &levels, out);
     }
 }

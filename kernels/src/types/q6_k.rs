@@ -126,10 +126,8 @@ impl Decode<BYTES, LEN> for Q6K {
             }
             let subs = levels.as_chunks::<16>().0.iter().zip(out.as_chunks_mut::<16>().0);
             for ((levels, out), &scale) in subs.zip(scales) {
-                let scale = d * f32::from(scale as i8);
-                for (x, &level) in out.iter_mut().zip(levels) {
-                    *x = scale * f32::from(level as i8 - HALF as i8);
-                }
+                let scale = s.mul(d, s.splat(f32::from(scale as i8)));
+                decode::centred(s, levels, HALF, scale, out);
             }
         }
     }

@@ -49,9 +49,6 @@ impl ByMagnitude for Q8_0 {
 impl Decode<BYTES, LEN> for Q8_0 {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
-        let d = f16(s, block);
-        for (x, &level) in out.iter_mut().zip(&block[2..]) {
-            *x = f32::from(level as i8) * d;
-        }
+        decode::signed(s, &block[2..], f16(s, block), out);
     }
 }

@@ -18,9 +18,6 @@ struct Q8_1;
 impl Decode<BYTES, LEN> for Q8_1 {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
-        let d = f16(s, block);
-        for (x, &level) in out.iter_mut().zip(&block[4..]) {
-            *x = f32::from(level as i8) * d;
-        }
+        decode::signed(s, &block[4..], f16(s, block), out);
     }
 }

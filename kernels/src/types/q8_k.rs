@@ -17,11 +17,8 @@ struct Q8K;
 
 impl Decode<BYTES, LEN> for Q8K {
     #[inline(always)]
-    fn decode<S: Simd>(_: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
+    fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
         let (d, levels) = block.split_first_chunk().expect("a scale");
-        let d = f32::from_le_bytes(*d);
-        for (x, &level) in out.iter_mut().zip(levels) {
-            *x = d * f32::from(level as i8);
-        }
+        decode::signed(s, levels, s.splat(f32::from_le_bytes(*d)), out);
     }
 }

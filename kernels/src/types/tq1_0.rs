@@ -65,28 +65,26 @@ fn pack<const N: usize, const DIGITS: usize>(levels: &[u8], bytes: &mut [u8]) {
     }
 }
 
-/// The weights of `N` bytes, `out.len() / N` of each.
+/// The levels of `N` bytes, `levels.len() / N` of each.
 #[inline(always)]
-fn unpack<const N: usize>(bytes: &[u8], d: f32, out: &mut [f32]) {
-    let bytes = &bytes[..N];
-    let mut power = 1u8;
-    for out in out.as_chunks_mut::<N>().0 {
-        for (x, byte) in out.iter_mut().zip(bytes) {
-            // The digits that came before are lost in the overflow.
-            let rest = byte.wrapping_mul(power);
-            let level = (u16::from(rest) * 3) >> 8;
-            *x = f32::from(level as i8 - 1) * d;
+fn unpack<const N: usize>(bytes: &[u8], levels: &mut [u8]) {
+    let mut rests: [u8; N] = *bytes.first_chunk().expect("N bytes");
+    for levels in levels.as_chunks_mut::<N>().0 {
+        for (level, rest) in levels.iter_mut().zip(&mut rests) {
+            // The carry of a multiplication by 3; what is left has the digits that follow.
+            *level = u8::from(*rest > 85) + u8::from(*rest > 170);
+            *rest = rest.wrapping_mul(3);
         }
-        power = power.wrapping_mul(3);
     }
 }
 
 impl Decode<BYTES, LEN> for Tq1_0 {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
-        let d = f16(s, &block[52..]);
-        unpack::<32>(block, d, &mut out[..160]);
-        unpack::<16>(&block[32..], d, &mut out[160..240]);
-        unpack::<4>(&block[48..], d, &mut out[240..]);
+        let mut levels = [0; LEN];
+        unpack::<32>(block, &mut levels[..160]);
+        unpack::<16>(&block[32..], &mut levels[160..240]);
+        unpack::<4>(&block[48..], &mut levels[240..]);
+        decode::centred(s, &levels, 1, f16(s, &block[52..]), out);
     }
 }

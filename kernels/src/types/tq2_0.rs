@@ -4,7 +4,7 @@
 //! the lowest bits up; `d` (f16). Levels are stored plus 1.
 
 use super::by_magnitude::{self, ByMagnitude};
-use super::decode::{self, Decode, f16};
+use super::decode::{self, Decode, bit_pairs, f16};
 use super::ternary::{self, LEN};
 use crate::Level;
 use crate::simd::Simd;
@@ -51,13 +51,6 @@ impl ByMagnitude for Tq2_0 {
 impl Decode<BYTES, LEN> for Tq2_0 {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
-        let d = f16(s, &block[64..]);
-        for (bytes, half) in block.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<128>().0) {
-            for (quarter, out) in half.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-                for (x, byte) in out.iter_mut().zip(bytes) {
-                    *x = f32::from((byte >> (2 * quarter) & 3) as i8 - 1) * d;
-                }
-            }
-        }
+        decode::centred(s, &bit_pairs(block), 1, f16(s, &block[64..]), out);
     }
 }
