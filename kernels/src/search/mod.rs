@@ -18,7 +18,7 @@ mod symmetric;
 #[cfg(feature = "std")]
 mod ternary;
 
-pub(crate) use descent::Descent;
+pub(crate) use descent::{Descent, Start};
 pub(crate) use nonlinear::{Nonlinear, VALUES, nearest_level};
 #[cfg(feature = "std")]
 pub(crate) use on_grid::{Magnitudes, OnGrid, Refine, Rules};

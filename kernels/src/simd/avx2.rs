@@ -107,6 +107,12 @@ impl Simd for Avx2 {
             let dst: &mut [f32; N] = dst.first_chunk_mut().expect("room for a vector");
             _mm256_storeu_ps(dst.as_mut_ptr(), v)
         }
+        fn prefetch(src: &[f32]) -> () {
+            const LINE: usize = 16;
+            for line in src.chunks(LINE) {
+                _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
+            }
+        }
         fn add(a: __m256, b: __m256) -> __m256 { _mm256_add_ps(a, b) }
         fn sub(a: __m256, b: __m256) -> __m256 { _mm256_sub_ps(a, b) }
         fn mul(a: __m256, b: __m256) -> __m256 { _mm256_mul_ps(a, b) }

@@ -128,6 +128,12 @@ impl Simd for Avx512 {
             let dst: &mut [f32; N] = dst.first_chunk_mut().expect("room for a vector");
             _mm512_storeu_ps(dst.as_mut_ptr(), v)
         }
+        fn prefetch(src: &[f32]) -> () {
+            const LINE: usize = 16;
+            for line in src.chunks(LINE) {
+                _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
+            }
+        }
         fn add(a: __m512, b: __m512) -> __m512 { _mm512_add_ps(a, b) }
         fn sub(a: __m512, b: __m512) -> __m512 { _mm512_sub_ps(a, b) }
         fn mul(a: __m512, b: __m512) -> __m512 { _mm512_mul_ps(a, b) }
@@ -146,6 +152,12 @@ impl Simd for Avx512 {
         fn lt(a: __m512, b: __m512) -> __mmask16 { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
         fn le(a: __m512, b: __m512) -> __mmask16 { _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b) }
         fn eq(a: __m512, b: __m512) -> __mmask16 { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) }
+        fn and_lt(mask: __mmask16, a: __m512, b: __m512) -> __mmask16 {
+            _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(mask, a, b)
+        }
+        fn and_ne(mask: __mmask16, a: __m512, b: __m512) -> __mmask16 {
+            _mm512_mask_cmp_ps_mask::<_CMP_NEQ_UQ>(mask, a, b)
+        }
         fn select(mask: __mmask16, yes: __m512, no: __m512) -> __m512 { _mm512_mask_blend_ps(mask, no, yes) }
 
         fn splat_i32(value: i32) -> __m512i { _mm512_set1_epi32(value) }

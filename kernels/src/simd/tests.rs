@@ -59,6 +59,10 @@ fn operations<S: Simd>(s: S) {
         let zero = s.splat(0.0);
         let both = s.and(s.lt(va, zero), s.lt(vb, zero));
         floats("and", s.select(both, va, zero), &|a, b| if a < 0.0 && b < 0.0 { a } else { 0.0 });
+        let both = s.and_lt(s.lt(va, zero), vb, zero);
+        floats("and_lt", s.select(both, va, zero), &|a, b| if a < 0.0 && b < 0.0 { a } else { 0.0 });
+        let both = s.and_ne(s.lt(va, zero), va, vb);
+        floats("and_ne", s.select(both, va, zero), &|a, b| if a < 0.0 && a != b { a } else { 0.0 });
         let either = s.or(s.lt(va, zero), s.lt(vb, zero));
         floats("or", s.select(either, va, zero), &|a, b| if a < 0.0 || b < 0.0 { a } else { 0.0 });
         floats("not", s.select(s.not(either), va, zero), &|a, b| if a < 0.0 || b < 0.0 { 0.0 } else { a });

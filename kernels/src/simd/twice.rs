@@ -40,6 +40,8 @@ impl<S: Simd> Simd for Twice<S> {
         fn lt(a: F32, b: F32) -> Mask;
         fn le(a: F32, b: F32) -> Mask;
         fn eq(a: F32, b: F32) -> Mask;
+        fn and_lt(mask: Mask, a: F32, b: F32) -> Mask;
+        fn and_ne(mask: Mask, a: F32, b: F32) -> Mask;
         fn select(mask: Mask, yes: F32, no: F32) -> F32;
         fn and(a: Mask, b: Mask) -> Mask;
         fn or(a: Mask, b: Mask) -> Mask;

@@ -27,6 +27,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn load(self, src: &[f32]) -> Self::F32;
     /// Writes the lanes to the first `LANES` elements of `dst`; panics if there are fewer.
     fn store(self, v: Self::F32, dst: &mut [f32]);
+    /// Asks the CPU to bring `src` near, as it will be read soon, in an order that it does not foresee.
+    #[inline(always)]
+    fn prefetch(self, src: &[f32]) {
+        let _ = src;
+    }
     /// Turns `LANES` stretches of `src` into lanes: lane `l` of `dst[i]` is `src[start(l) + i]`.
     ///
     /// Panics if a stretch of `dst.len()` elements does not lie within `src`.
@@ -72,6 +77,16 @@ pub trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn ge(self, a: Self::F32, b: Self::F32) -> Self::Mask {
         self.le(b, a)
+    }
+    /// `mask && a < b`: one instruction where masks have registers of their own.
+    #[inline(always)]
+    fn and_lt(self, mask: Self::Mask, a: Self::F32, b: Self::F32) -> Self::Mask {
+        self.and(mask, self.lt(a, b))
+    }
+    /// `mask && !(a == b)`, true also if either is NaN.
+    #[inline(always)]
+    fn and_ne(self, mask: Self::Mask, a: Self::F32, b: Self::F32) -> Self::Mask {
+        self.and(mask, self.not(self.eq(a, b)))
     }
     /// `mask ? yes : no`
     fn select(self, mask: Self::Mask, yes: Self::F32, no: Self::F32) -> Self::F32;

@@ -10,8 +10,8 @@ use super::decode::{self, Decode, bit_pairs, f16};
 use super::signed::{self, LEN, SUB_LEN, SUBS};
 use super::sums::sum_of_squares;
 use crate::Level;
-use crate::search::{Descent, extreme, unsigned_level};
-use crate::simd::Simd;
+use crate::search::{Descent, Start, SymmetricFit, extreme, unsigned_level};
+use crate::simd::{Simd, Twice};
 use core::array::from_fn;
 
 const BYTES: usize = 110;
@@ -31,14 +31,35 @@ const HALF: i32 = 4;
 /// Scales are stored plus this.
 const SCALE_HALF: i32 = 32;
 
+/// No level's vectors have more.
+const MOST_LANES: usize = 16;
+
 /// What the search found for one super-block per lane.
 struct Found<S: Simd> {
     /// As f16 bits.
     d: S::I32,
     /// As stored.
     scales: [S::I32; SUBS],
-    /// The levels that the scales were fitted to, as stored.
-    levels: [[S::I32; SUB_LEN]; SUBS],
+    /// The fits with importance.
+    fits: Option<[SymmetricFit<S, HALF>; SUBS]>,
+}
+
+impl<S: Simd> Found<S> {
+    /// The levels that the scale of a sub-block of weights `x` was fitted to, as stored.
+    #[inline(always)]
+    fn levels(&self, s: S, sub: usize, x: &[S::F32; SUB_LEN]) -> [S::I32; SUB_LEN] {
+        match &self.fits {
+            // They are seldom asked for, so they are not kept.
+            None => Descent::search::<HALF>(s, x).levels,
+            Some(fits) => {
+                let mut levels = [s.splat_i32(0); SUB_LEN];
+                for (level, &x) in levels.iter_mut().zip(x) {
+                    *level = fits[sub].level(s, x);
+                }
+                levels
+            }
+        }
+    }
 }
 
 impl Encode for Q3K {
@@ -59,12 +80,16 @@ impl Encode for Q3K {
             let x = signed::weights(s, batch, sub);
             let scale = s.to_f32(s.sub_i32(found.scales[sub], s.splat_i32(SCALE_HALF)));
             let scale = s.mul(s.from_f16_bits(found.d), scale);
-            let levels = signed::levels::<S, HALF>(s, &x, scale);
+            let mut levels = signed::levels::<S, HALF>(s, &x, scale);
             let void = s.eq(scale, s.splat(0.0));
+            if s.any(void) {
+                for (level, found) in levels.iter_mut().zip(found.levels(s, sub, &x)) {
+                    *level = s.select_i32(void, found, *level);
+                }
+            }
             let (half, at) = (sub / 8, sub % 2 * 16);
             let (high, low) = (&mut high[at..][..16], &mut low[32 * half + at..][..16]);
-            for i in 0..SUB_LEN {
-                let level = s.select_i32(void, found.levels[sub][i], levels[i]);
+            for (i, &level) in levels.iter().enumerate() {
                 high[i] = s.or_i32(s.shl_i32::<1>(high[i]), s.shr_i32::<2>(level));
                 low[i] = s.or_i32(s.shl_i32::<2>(low[i]), s.and_i32(level, s.splat_i32(3)));
             }
@@ -79,12 +104,43 @@ impl Encode for Q3K {
 #[inline(always)]
 fn plain<S: Simd>(s: S, batch: &Batch) -> Found<S> {
     let (zero, none) = (s.splat(0.0), s.splat_i32(0));
-    let mut levels = [[none; SUB_LEN]; SUBS];
-    let mut scales = [zero; SUBS];
-    for sub in 0..SUBS {
-        let found = Descent::search::<HALF>(s, &signed::weights(s, batch, sub));
-        (scales[sub], levels[sub]) = (found.scale, found.levels);
+    // Of each sub-block, by lane. Few have levels that move: these come together, wherever they lie, four vectors at
+    // a time: each level waits for the one before, so one vector would leave the CPU idle.
+    let mut of_lanes = [[0.0; MOST_LANES]; SUBS];
+    let (mut moving, mut count) = ([(0, 0); MOST_LANES * SUBS], 0);
+    for (sub, scales) in of_lanes.iter_mut().enumerate() {
+        let x = signed::weights(s, batch, sub);
+        let start = Start::new::<SUB_LEN, HALF>(s, &x);
+        s.store(start.scale, scales);
+        let mut lanes = s.bits(start.may_move);
+        while lanes != 0 {
+            moving[count] = (lanes.trailing_zeros() as usize, sub);
+            count += 1;
+            lanes &= lanes - 1;
+        }
     }
+    let t = Twice(Twice(s));
+    for moving in moving[..count].chunks(4 * S::LANES) {
+        let mut x = [t.splat(0.0); SUB_LEN];
+        t.transpose(
+            batch.weights,
+            #[inline(always)]
+            |at| {
+                let (lane, sub) = moving[at.min(moving.len() - 1)];
+                batch.start(lane) + SUB_LEN * sub
+            },
+            &mut x,
+        );
+        let mut scales = [0.0; 4 * MOST_LANES];
+        t.store(Descent::search::<HALF>(t, &x).scale, &mut scales);
+        for (&(lane, sub), &scale) in moving.iter().zip(&scales) {
+            of_lanes[sub][lane] = scale;
+        }
+    }
+    let scales = of_lanes.map(
+        #[inline(always)]
+        |scales| s.load(&scales),
+    );
     let [extreme, _] = extreme(s, &scales);
     let empty = s.eq(extreme, zero);
     let inverse = s.div(s.splat(-SCALE_HALF as f32), extreme);
@@ -93,7 +149,7 @@ fn plain<S: Simd>(s: S, batch: &Batch) -> Found<S> {
         *stored = s.select_i32(empty, none, unsigned_level::<S, SCALE_HALF>(s, s.mul(inverse, scale)));
     }
     let d = s.to_f16_bits(s.select(empty, zero, s.div(s.splat(1.0), inverse)));
-    Found { d, scales: stored, levels }
+    Found { d, scales: stored, fits: None }
 }
 
 /// With importance.
@@ -108,7 +164,7 @@ fn weighted<S: Simd>(s: S, batch: &Batch, importance: &[f32]) -> Found<S> {
         LEN,
     );
     let variance = s.div(s.mul(s.splat(2.0), squares), s.splat(LEN as f32));
-    let mut levels = [[s.splat_i32(0); SUB_LEN]; SUBS];
+    let mut fits = [SymmetricFit::zero(s); SUBS];
     let (mut scales, mut totals) = ([zero; SUBS], [zero; SUBS]);
     for sub in 0..SUBS {
         let x = signed::weights(s, batch, sub);
@@ -117,11 +173,8 @@ fn weighted<S: Simd>(s: S, batch: &Batch, importance: &[f32]) -> Found<S> {
             *w = s.mul(*w, s.sqrt(s.add(variance, s.mul(x, x))));
             totals[sub] = s.add(totals[sub], *w);
         }
-        let fit = signed::fit::<S, SUB_LEN, HALF>(s, &x, &w, true);
-        scales[sub] = fit.scale;
-        for (level, &x) in levels[sub].iter_mut().zip(&x) {
-            *level = fit.level(s, x);
-        }
+        fits[sub] = signed::fit(s, &x, &w, true);
+        scales[sub] = fits[sub].scale;
     }
     // Great importance can make sums, and so scales, overflow.
     let fit = signed::fit::<S, SUBS, SCALE_HALF>(s, &scales, &totals, false);
@@ -129,7 +182,7 @@ fn weighted<S: Simd>(s: S, batch: &Batch, importance: &[f32]) -> Found<S> {
     for (stored, &scale) in stored.iter_mut().zip(&scales) {
         *stored = fit.level(s, scale);
     }
-    Found { d: s.to_f16_bits(fit.scale), scales: stored, levels }
+    Found { d: s.to_f16_bits(fit.scale), scales: stored, fits: Some(fits) }
 }
 
 /// The 12 bytes of scales.
