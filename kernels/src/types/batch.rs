@@ -99,14 +99,9 @@ impl Batch<'_> {
     /// Writes the lanes' blocks, given as little-endian words, to their places in `dst`, the bytes of all blocks.
     #[inline(always)]
     pub fn store<S: Simd, const WORDS: usize>(&self, s: S, words: &[S::I32; WORDS], dst: &mut [u8]) {
-        let dst = dst[self.first * WORDS * 4..].as_chunks_mut::<4>().0;
-        let lanes = S::LANES.min(self.count - self.first);
-        let mut values = [0; 64];
+        let blocks = self.blocks::<S>(4 * WORDS, dst);
         for (i, &word) in words.iter().enumerate() {
-            s.store_i32(word, &mut values);
-            for (lane, value) in values[..lanes].iter().enumerate() {
-                dst[lane * WORDS + i] = value.to_le_bytes();
-            }
+            store_lanes(s, word, blocks, 4 * WORDS, 4 * i, i32::to_le_bytes);
         }
     }
 
@@ -114,21 +109,44 @@ impl Batch<'_> {
     /// the bytes must be zero.
     #[inline(always)]
     pub fn store_bytes<S: Simd, const BYTES: usize>(&self, s: S, bytes: &[S::I32; BYTES], dst: &mut [u8]) {
-        let lanes = S::LANES.min(self.count - self.first);
-        let dst = &mut dst[self.first * BYTES..][..lanes * BYTES];
+        let blocks = self.blocks::<S>(BYTES, dst);
         let (words, rest) = bytes.as_chunks::<4>();
-        let mut values = [0; 64];
         for (i, &bytes) in words.iter().enumerate() {
-            s.store_i32(word(s, bytes), &mut values);
-            for (value, block) in values.iter().zip(dst.as_chunks_mut::<BYTES>().0) {
-                block[4 * i..][..4].copy_from_slice(&value.to_le_bytes());
-            }
+            store_lanes(s, word(s, bytes), blocks, BYTES, 4 * i, i32::to_le_bytes);
         }
         for (i, &byte) in rest.iter().enumerate() {
-            s.store_i32(byte, &mut values);
-            for (value, block) in values.iter().zip(dst.as_chunks_mut::<BYTES>().0) {
-                block[4 * words.len() + i] = *value as u8;
-            }
+            store_lanes(s, byte, blocks, BYTES, 4 * words.len() + i, |byte| [byte as u8]);
+        }
+    }
+
+    /// The lanes' blocks.
+    #[inline(always)]
+    fn blocks<'a, S: Simd>(&self, bytes: usize, dst: &'a mut [u8]) -> &'a mut [u8] {
+        let lanes = S::LANES.min(self.count - self.first);
+        &mut dst[self.first * bytes..][..lanes * bytes]
+    }
+}
+
+/// Writes each lane to its block, of so many bytes, from byte `at` on.
+#[inline(always)]
+fn store_lanes<S: Simd, const N: usize>(
+    s: S,
+    v: S::I32,
+    blocks: &mut [u8],
+    bytes: usize,
+    at: usize,
+    bytes_of: impl Fn(i32) -> [u8; N],
+) {
+    let mut lanes = [0; 64];
+    s.store_i32(v, &mut lanes);
+    if blocks.len() == S::LANES * bytes {
+        // Written out, as their number is known; of a loop LLVM makes scattering instructions, which are slow.
+        for lane in 0..S::LANES {
+            blocks[lane * bytes + at..][..N].copy_from_slice(&bytes_of(lanes[lane]));
+        }
+    } else {
+        for (block, &lane) in blocks.chunks_exact_mut(bytes).zip(&lanes) {
+            block[at..][..N].copy_from_slice(&bytes_of(lane));
         }
     }
 }
