@@ -4,9 +4,13 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
+pub mod calibrate;
 pub mod card;
 pub mod checkpoint;
+pub mod corpus;
 pub mod coverage;
+pub mod evaluate;
+pub mod forward;
 pub mod input;
 pub mod license;
 pub mod model;

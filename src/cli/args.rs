@@ -9,6 +9,8 @@ use clap_complete::Shell;
 use weightmill_formats::Pickles;
 use weightmill_kernels::Dtype;
 
+use super::calibrate::CalibrateArgs;
+use super::evaluate::EvaluateArgs;
 use super::types::Types;
 use weightmill::options::{self, GroupSize, Override, TensorType};
 use weightmill::tokenizer::PreTokenizer;
@@ -54,6 +56,10 @@ pub(super) enum Command {
     Inspect(InspectArgs),
     /// Merge, convert, check and describe importance matrices
     Imatrix(ImatrixArgs),
+    /// Measure an importance matrix on a text
+    Calibrate(CalibrateArgs),
+    /// Measure how well a model predicts a text, and how far it is from another
+    Evaluate(EvaluateArgs),
     /// Print the completion script of a shell
     Completions {
         /// The shell
@@ -268,7 +274,7 @@ pub(super) struct Layers(pub std::collections::BTreeSet<u32>);
 /// Most threads that can be asked for: more than any computer has cores, and few enough to start at once.
 const MAX_THREADS: usize = 1024;
 
-fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
+pub(super) fn parse_threads(text: &str) -> Result<NonZeroUsize, String> {
     let threads = text.parse().ok().filter(|threads: &NonZeroUsize| threads.get() <= MAX_THREADS);
     threads.ok_or_else(|| format!("not a number from 1 to {MAX_THREADS}"))
 }

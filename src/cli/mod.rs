@@ -1,7 +1,9 @@
 //! The command line: parse, resolve, run, and say how it ended.
 
 mod args;
+mod calibrate;
 mod destination;
+mod evaluate;
 mod imatrix;
 mod inspect;
 mod message;
@@ -15,7 +17,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
-use weightmill::pipeline;
+use weightmill::{forward, pipeline};
 
 use self::args::{Cli, Command};
 use self::message::say;
@@ -37,6 +39,8 @@ pub fn main() -> ExitCode {
         None => quantize::run(&cli.quantize),
         Some(Command::Inspect(args)) => inspect::run(args),
         Some(Command::Imatrix(args)) => imatrix::run(args),
+        Some(Command::Calibrate(args)) => calibrate::run(args),
+        Some(Command::Evaluate(args)) => evaluate::run(args),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "quantize", &mut script);
@@ -57,11 +61,16 @@ pub fn main() -> ExitCode {
 fn status(error: &anyhow::Error) -> u8 {
     if error.is::<UsageError>() {
         USAGE
-    } else if matches!(error.downcast_ref(), Some(pipeline::Error::Cancelled)) {
+    } else if is_cancelled(error) {
         INTERRUPTED
     } else {
         FAILED
     }
+}
+
+fn is_cancelled(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(pipeline::Error::Cancelled))
+        || matches!(error.downcast_ref(), Some(forward::Error::Cancelled))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

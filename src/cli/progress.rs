@@ -67,3 +67,43 @@ impl Display {
         }
     }
 }
+
+/// How many layers are done.
+pub(super) struct Layers {
+    display: Display,
+    /// When the first layer began, for lines.
+    start: Instant,
+}
+
+impl Layers {
+    /// A bar on a terminal, lines elsewhere.
+    pub fn new(quiet: bool) -> Layers {
+        let display = Display::new(quiet);
+        if let Display::Bar(bar) = &display {
+            let style = "{percent:>3}% {wide_bar} layer {pos} of {len}, {eta} left";
+            bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
+        }
+        Layers { display, start: Instant::now() }
+    }
+
+    /// Shows that `done` of `total` layers are done.
+    pub fn show(&self, done: usize, total: usize) {
+        match &self.display {
+            Display::Lines { last, .. } => {
+                let Ok(mut last) = last.try_lock() else { return };
+                if last.elapsed() >= LINE_INTERVAL {
+                    *last = Instant::now();
+                    let seconds = self.start.elapsed().as_secs_f64();
+                    let left = seconds / done.max(1) as f64 * (total - done) as f64;
+                    say(format_args!("layer {done} of {total}, {left:.0} s left"));
+                }
+            }
+            display => display.show(Progress { done: done as u64, total: total as u64 }),
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.display.finish();
+    }
+}

@@ -7,7 +7,7 @@ use crate::scheme::ScratchSize;
 
 /// Weights of a chunk, if the limit allows: decoded they fit a second-level cache, and what is written for them is
 /// enough for one system call.
-const CHUNK_WEIGHTS: usize = 128 * 1024;
+pub(super) const CHUNK_WEIGHTS: usize = 128 * 1024;
 
 /// Bytes of a chunk that is copied unchanged, straight from the map.
 const COPY_BYTES: usize = 4 << 20;

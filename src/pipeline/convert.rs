@@ -138,6 +138,12 @@ impl<'a> Converter<'a> {
         })
     }
 
+    /// These rows of a tensor, which lie in one expert and one piece, as they are in the model's own type.
+    pub fn read(&mut self, work: &Work<'_>, rows: Range<usize>) -> Result<&[f32], Error> {
+        self.decode(work, rows.clone(), work.tensor.dtype)?;
+        Ok(&self.weights[..rows.len() * work.columns])
+    }
+
     /// Fills the buffer with weights as they are after going through type `via`.
     fn decode(&mut self, work: &Work<'_>, rows: Range<usize>, via: Dtype) -> Result<(), Error> {
         // Rows in several pieces come from each in turn.
@@ -272,7 +278,7 @@ impl<'a> Converter<'a> {
 
     /// Drops the pages of the source that these rows came from. Rows that lie scattered among others go group by group,
     /// with the chunk that has the last of the group; should another thread still need one, it is read again.
-    fn release(&self, work: &Work<'_>, rows: Range<usize>) {
+    pub fn release(&self, work: &Work<'_>, rows: Range<usize>) {
         match work.woven() {
             Some((pieces, _)) => pieces.iter().for_each(|piece| self.release_piece(work, piece, 0, &rows)),
             None => {

@@ -37,6 +37,8 @@ pub enum Error {
     BadBlock { site: Site, block: usize, dtype: Dtype },
     #[error("tensor {}: {from} cannot be converted to {to} by this program", tensor.escape_debug())]
     NoCodec { tensor: String, from: Dtype, to: Dtype },
+    #[error("tensor {}: {dtype} cannot be decoded by this program", tensor.escape_debug())]
+    NoDecoder { tensor: String, dtype: Dtype },
     #[error("tensor {} is larger than this computer's address space", tensor.escape_debug())]
     Address { tensor: String },
     #[error(

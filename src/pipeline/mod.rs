@@ -14,6 +14,7 @@ mod forecast;
 mod gather;
 mod memory;
 mod outputs;
+mod reader;
 mod repair;
 mod work;
 
@@ -43,6 +44,7 @@ pub use self::disk::Disk;
 pub use self::error::{Error, Site};
 pub use self::forecast::Forecast;
 pub use self::outputs::{check, remove_stale};
+pub use self::reader::TensorReader;
 pub use self::repair::Repair;
 
 /// How to run. None of it changes a byte of the outputs.

@@ -118,7 +118,8 @@ impl<'a> Work<'a> {
         Ok(works)
     }
 
-    fn new(tensor: &'a ModelTensor, weights: &Weights) -> Result<Self, Error> {
+    /// The tensor with nothing to do yet.
+    pub fn new(tensor: &'a ModelTensor, weights: &Weights) -> Result<Self, Error> {
         let too_large = || Error::Address { tensor: tensor.name.clone() };
         let length = |n: u64| usize::try_from(n).map_err(|_| too_large());
         let pieces = tensor.data.pieces();
@@ -277,6 +278,13 @@ impl<'a> Work<'a> {
             next = part.end;
             (!part.is_empty()).then_some(part)
         })
+    }
+
+    /// The type of a plain piece that this program cannot decode.
+    pub fn undecodable(&self, weights: &Weights) -> Option<Dtype> {
+        let mut plain = self.tensor.data.pieces().iter().map(|piece| &weights.list()[piece.weight]);
+        let found = plain.find(|weight| weight.encoded().is_none() && weight.dtype.info().dequantize.is_none());
+        found.map(|weight| weight.dtype)
     }
 
     /// True if the stored bytes are the wanted ones.

@@ -9,6 +9,7 @@ mod alphabet;
 mod bpe;
 mod chat_template;
 mod class;
+mod encode;
 mod gemma;
 mod json;
 mod llama;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value as Json};
 use weightmill_formats::Metadata;
 
+pub use encode::{EncodeError, Encoder};
 pub use restore::{RestoreError, restore};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, SideFile};
