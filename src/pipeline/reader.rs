@@ -40,6 +40,7 @@ impl<'a> TensorReader<'a> {
             tile: if work.is_transposed() { TILE_ROWS * (rows + 2 * MAX_BLOCK) } else { 0 },
             strip: work.strip() * rows,
             bytes: work.row_bytes(tensor.dtype) * rows,
+            ..Buffers::default()
         };
         Ok(TensorReader { work, weights, level, buffers })
     }

@@ -86,7 +86,8 @@ fn tensors_are_those_that_the_formats_packages_write() {
             let name = format!("{module}.{part}");
             let tensor = written.tensors().iter().find(|tensor| tensor.name == name);
             let tensor = tensor.unwrap_or_else(|| panic!("{label}: no {part}"));
-            let digest: String = Sha256::digest(written.view(tensor))[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest: String =
+                Sha256::digest(written.view(tensor))[..8].iter().map(|byte| format!("{byte:02x}")).collect();
             let found = json!({"dtype": tensor.dtype.name(), "shape": tensor.shape, "sha256": digest});
             assert_eq!(&found, expected, "{label}: {part}");
         }
@@ -126,7 +127,14 @@ fn folders_and_files_come_from_one_run() {
     run(&[FIXTURE, "-t", "Q8_0,w4a16,fp8,gptq,awq,nvfp4a16", "--asymmetric", "-o", "all/"]);
     assert_eq!(
         names(&dir.path().join("all")),
-        ["tiny-llama-Q8_0.gguf", "tiny-llama-awq", "tiny-llama-fp8", "tiny-llama-gptq", "tiny-llama-nvfp4a16", "tiny-llama-w4a16"]
+        [
+            "tiny-llama-Q8_0.gguf",
+            "tiny-llama-awq",
+            "tiny-llama-fp8",
+            "tiny-llama-gptq",
+            "tiny-llama-nvfp4a16",
+            "tiny-llama-w4a16"
+        ]
     );
     for scheme in ["w4a16", "fp8", "gptq", "awq", "nvfp4a16"] {
         // Neither what else is written, nor threads, chunks or the CPU change a byte.
@@ -233,7 +241,10 @@ fn rows_that_do_not_fill_groups_get_smaller_ones_and_fused_weights_the_same() {
     assert!(stderr(&output).contains("groups of channel instead of 128"), "{}", stderr(&output));
     let settings = json_of(out.join("config.json"))["quantization_config"].clone();
     let groups = settings["config_groups"].as_object().unwrap();
-    assert_eq!(groups["group_1"]["targets"], json!(["model.layers.0.self_attn.k_proj", "model.layers.0.self_attn.q_proj"]));
+    assert_eq!(
+        groups["group_1"]["targets"],
+        json!(["model.layers.0.self_attn.k_proj", "model.layers.0.self_attn.q_proj"])
+    );
     assert_eq!(groups["group_1"]["weights"]["group_size"], 64);
     assert_eq!(groups["group_2"]["targets"], json!(["model.layers.1.mlp.down_proj"]));
     assert_eq!(groups["group_2"]["weights"]["strategy"], "channel");
@@ -277,7 +288,8 @@ fn no_scale_is_zero_infinite_or_not_a_number() {
     }
     values[300] = f32::NAN;
     let input = checkpoint(&dir.path().join("in"), Dtype::BF16, &[(name, [128, 256], &values)]);
-    let refused = quantize().arg(&input).args(["--int4", "--force", "-o"]).arg(dir.path().join("nan")).output().unwrap();
+    let refused =
+        quantize().arg(&input).args(["--int4", "--force", "-o"]).arg(dir.path().join("nan")).output().unwrap();
     assert_refused(&refused, &[name, "row 1, column 44", "NaN"]);
 }
 
@@ -353,6 +365,7 @@ fn what_cannot_be_is_refused() {
     Tiny::new().declare("general.architecture", "mamba").write(&dir.path().join("tiny.gguf"));
     refuse(&["tiny.gguf", "--int4"], &["\"mamba\""]);
     refuse(&[FIXTURE, "--int4", "--group-size", "48"], &["w4a16 has no groups of 48", "128, 64, 32, channel"]);
-    let output = quantize().current_dir(&dir).args([FIXTURE, "--fp8", "--group-size", "48", "--dry-run"]).output().unwrap();
+    let output =
+        quantize().current_dir(&dir).args([FIXTURE, "--fp8", "--group-size", "48", "--dry-run"]).output().unwrap();
     assert!(stderr(&output).contains("--group-size 48 has no effect on fp8"), "{}", stderr(&output));
 }
