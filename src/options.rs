@@ -124,6 +124,8 @@ pub enum Search {
     /// That of those tried which gives the least squared error, weighted by importance where there is some.
     #[default]
     Mse,
+    /// The same, where a scale may be negative, so that the level that levels above zero lack can be of use on either side.
+    MseSigned,
 }
 
 /// Whether an output is one file or several.

@@ -1,6 +1,6 @@
 //! Codes in groups: every level against the definition of each format, written here as plainly as it can be.
 
-use weightmill_kernels::groups::{self, Groups, Offsets, Ties};
+use weightmill_kernels::groups::{self, Groups, Offsets, Signs, Ties};
 use weightmill_kernels::{Dtype, Level, dequantize};
 
 /// Numbers that round in every way there is: random ones of all magnitudes, halves of steps, zeros of both signs, denormal
@@ -147,7 +147,12 @@ fn searched_scales_are_never_worse_and_the_same_at_every_level() {
         for (bits, stored) in [(4, Dtype::BF16), (4, Dtype::F16), (8, Dtype::F32)] {
             let half = 2f32.powi(bits - 1);
             let bounds = [-half, half - 1.0];
-            for importance in [None, Some(importance.as_slice())] {
+            for (importance, signs) in [
+                (None, Signs::Positive),
+                (Some(importance.as_slice()), Signs::Positive),
+                (None, Signs::Both),
+                (Some(importance.as_slice()), Signs::Both),
+            ] {
                 let mut start = vec![0.0; groups.count()];
                 groups::max_abs(Level::SCALAR, groups, &mut start);
                 for scale in &mut start {
@@ -155,19 +160,20 @@ fn searched_scales_are_never_worse_and_the_same_at_every_level() {
                     *scale = if *scale == 0.0 { 0.0078125 } else { *scale };
                 }
                 let mut first = start.clone();
-                groups::search(Level::SCALAR, groups, importance, bounds, stored, &mut first);
+                groups::search(Level::SCALAR, groups, importance, bounds, stored, signs, &mut first);
                 let mut gains = 0;
                 for at in 0..groups.count() {
                     let [before, after] = [&start, &first].map(|scales| error(groups, importance, scales, bounds, at));
                     assert!(after <= before * 1.000_01, "group {at}: {before} {after}");
-                    assert!(first[at] > 0.0 && first[at].is_finite());
+                    assert!(first[at] != 0.0 && first[at].is_finite());
+                    assert!(first[at] > 0.0 || signs == Signs::Both);
                     gains += usize::from(after < 0.98 * before);
                 }
                 assert!(gains > groups.count() / 10, "{gains} of {}", groups.count());
                 assert!(first[0] == start[0], "zeros keep their scale");
                 for level in Level::all() {
                     let mut scales = start.clone();
-                    groups::search(level, groups, importance, bounds, stored, &mut scales);
+                    groups::search(level, groups, importance, bounds, stored, signs, &mut scales);
                     assert!(scales == first, "{}", level.name());
                 }
             }

@@ -218,11 +218,12 @@ pub(super) struct QuantizeArgs {
     /// Zero points in place of levels around zero (w4a16, w8a16); transformers loads that only with dequantize=True
     #[arg(long, help_heading = "Quantized folders")]
     pub asymmetric: bool,
-    /// How scales of integers around zero are found: mse tries several, absmax takes the formats' own [default: mse]
+    /// How scales of integers around zero are found: mse tries several, mse-signed negative ones too, absmax takes the
+    /// formats' own [default: mse]
     #[arg(
         long,
         value_enum,
-        value_name = "mse|absmax",
+        value_name = "mse|mse-signed|absmax",
         hide_possible_values = true,
         help_heading = "Quantized folders"
     )]
@@ -264,6 +265,7 @@ pub(super) enum FallbackArg {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum SearchArg {
     Mse,
+    MseSigned,
     Absmax,
 }
 

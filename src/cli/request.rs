@@ -68,6 +68,7 @@ pub(super) fn request(args: &QuantizeArgs, paths: Vec<PathBuf>) -> Result<Reques
             asymmetric: args.asymmetric,
             search: args.search.map(|search| match search {
                 SearchArg::Mse => Search::Mse,
+                SearchArg::MseSigned => Search::MseSigned,
                 SearchArg::Absmax => Search::AbsMax,
             }),
         },

@@ -49,8 +49,8 @@ pub(super) fn choose(
         warnings.push(format!("--asymmetric has no effect on {}", scheme.name));
     }
     let searches = scheme.searches(asymmetric);
-    if options.search == Some(Search::Mse) && !searches {
-        warnings.push(format!("--search mse has no effect on {}, whose scales are not searched", scheme.name));
+    if options.search.is_some_and(|search| search != Search::AbsMax) && !searches {
+        warnings.push(format!("--search has no effect on {}, whose scales are not searched", scheme.name));
     }
     let search = if searches { options.search.unwrap_or_default() } else { Search::AbsMax };
     let float = float_type(published);
@@ -87,7 +87,7 @@ pub(super) fn choose(
         let names = list(&left);
         warnings.push(format!("not quantized, as rows or columns do not fill what {} needs: {names}", scheme.name));
     }
-    if search == Search::Mse {
+    if search != Search::AbsMax {
         assign_importance(input, request, published, &mut chosen, warnings)?;
     }
     chosen.statement = state(scheme, wanted, asymmetric, published, &chosen);

@@ -41,9 +41,10 @@ pub fn of_checkpoint(
     let config: Option<Map<String, Json>> = checkpoint.json(SideFile::Config)?;
     let mut notes = Vec::new();
     let config = config.map(|mut config| {
-        for key in SETTINGS.iter().filter(|key| config.shift_remove(**key).is_some()) {
-            notes.push(format!("{key} is left out of config.json: the weights are decoded"));
-        }
+        let text = config.get_mut("text_config").and_then(Json::as_object_mut);
+        let mut removed: Vec<&str> = text.into_iter().flat_map(remove_settings).collect();
+        removed.extend(remove_settings(&mut config));
+        notes.extend(removed.iter().map(|key| format!("{key} is left out of config.json: the weights are decoded")));
         config
     });
     let is_carried = |name: &str| {
@@ -69,4 +70,9 @@ pub fn of_checkpoint(
         config => config,
     };
     Ok(Published { tensors: tensors.collect(), stem, config, files, notes })
+}
+
+/// Removes what a config says of quantization; returns the keys.
+fn remove_settings(config: &mut Map<String, Json>) -> Vec<&'static str> {
+    SETTINGS.iter().copied().filter(|key| config.shift_remove(*key).is_some()).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use weightmill_kernels::groups::{self, Groups, Ties};
+use weightmill_kernels::groups::{self, Groups, Signs, Ties};
 use weightmill_kernels::{Dtype, Level, dequantize, quantize};
 
 use super::layout::{Layout, Stored};
@@ -225,11 +225,16 @@ impl Coder {
                 scales.iter_mut().for_each(|scale| *scale /= half);
                 stored.copy_from_slice(scales);
                 self.settle(level, zeros, stored);
-                if self.search == Search::Mse {
-                    groups::search(level, groups, importance, signed_bounds(bits), dtype, stored);
+                let signs = match self.search {
+                    Search::AbsMax => None,
+                    Search::Mse => Some(Signs::Positive),
+                    Search::MseSigned => Some(Signs::Both),
+                };
+                if let Some(signs) = signs {
+                    groups::search(level, groups, importance, signed_bounds(bits), dtype, signs, stored);
                 }
                 for (scale, stored) in scales.iter_mut().zip(&*stored) {
-                    if rounded || self.search == Search::Mse || *scale == 0.0 {
+                    if rounded || signs.is_some() || *scale == 0.0 {
                         *scale = *stored;
                     }
                 }

@@ -332,6 +332,7 @@ fn importance_changes_what_is_searched_and_nothing_else() {
     let matrix = matrix.to_str().unwrap();
     let plain = run("plain", &[]);
     assert_ne!(run("weighted", &["--imatrix", matrix]), plain);
+    assert_ne!(run("signed", &["--search", "mse-signed"]), plain);
     let absmax = run("absmax", &["--search", "absmax"]);
     assert_ne!(absmax, plain);
     assert_eq!(run("absmax-weighted", &["--search", "absmax", "--imatrix", matrix]), absmax);

@@ -17,7 +17,7 @@ mod search;
 pub use extent::{max_abs, min_max};
 pub use floats::{Ties, e2m1, e4m3, e4m3_times};
 pub use integers::{Offsets, integers};
-pub use search::search;
+pub use search::{Signs, search};
 
 use crate::simd::Simd;
 

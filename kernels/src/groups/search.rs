@@ -8,16 +8,29 @@ use crate::Dtype;
 use crate::simd::{Kernel, Level, Simd};
 
 /// Tried in place of a scale: so many times it. A smaller one clips the greatest weights and lets all others be coded more
-/// finely; a larger one has them in range where the scale by which they just are not.
-const RATIOS: [f32; 11] = [1.07, 0.97, 0.9375, 0.905, 0.875, 0.84, 0.80, 0.76, 0.72, 0.67, 0.61];
+/// finely; a larger one has those in range that the scale itself just clips. With what is fitted afterwards the error of
+/// normally distributed weights in groups of 128 is 10.15 %, that of the best of 160 ratios 10.12 %.
+const RATIOS: [f32; COUNT] = [1.0, 1.07, 0.94, 0.88, 0.82, 0.76, 0.70, 0.63];
 
 /// The same where codes have more than 6 bits, so that little is gained by clipping.
-const FINE_RATIOS: [f32; 11] = [1.004, 0.998, 0.996, 0.99, 0.98, 0.965, 0.945, 0.92, 0.89, 0.85, 0.80];
+const FINE_RATIOS: [f32; COUNT] = [1.0, 1.004, 0.998, 0.994, 0.98, 0.95, 0.90, 0.82];
+
+/// Candidates of one sign.
+const COUNT: usize = 8;
+
+/// Signs that a scale may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signs {
+    /// It is positive.
+    Positive,
+    /// It may be negative too, so that the level that the other sign lacks can be of use on either side.
+    Both,
+}
 
 /// Replaces each of `scales`, positive numbers as type `stored` holds them, by another such number that gives a smaller
 /// error, if one of those that are tried does: certain multiples of it, and what fits the codes of the best of these best.
 ///
-/// Codes are `low ..= high`. `importance` has a weight for every column, the same for each row.
+/// Codes are `low ..= high`; `scales` may become negative only if `signs` says so. `importance` has a weight for every column, the same for each row.
 ///
 /// # Panics
 /// If a length does not fit, or if `stored` is none of F32, BF16 and F16.
@@ -27,12 +40,13 @@ pub fn search(
     importance: Option<&[f32]>,
     bounds: [f32; 2],
     stored: Dtype,
+    signs: Signs,
     scales: &mut [f32],
 ) {
     assert_eq!(groups.count(), scales.len(), "one scale for each group");
     assert!(importance.is_none_or(|importance| importance.len() == groups.columns), "a weight for every column");
     assert!(matches!(stored, Dtype::F32 | Dtype::BF16 | Dtype::F16), "scales are of type F32, BF16 or F16");
-    level.run(Search { groups, importance, bounds, stored, scales });
+    level.run(Search { groups, importance, bounds, stored, signs, scales });
 }
 
 struct Search<'a> {
@@ -40,6 +54,7 @@ struct Search<'a> {
     importance: Option<&'a [f32]>,
     bounds: [f32; 2],
     stored: Dtype,
+    signs: Signs,
     scales: &'a mut [f32],
 }
 
@@ -49,7 +64,7 @@ const WIDTH: usize = 32;
 /// Candidates whose errors are summed up at the same time: no sum waits for another.
 const TOGETHER: usize = 4;
 
-const _: () = assert!((1 + RATIOS.len()).is_multiple_of(TOGETHER));
+const _: () = assert!(COUNT.is_multiple_of(TOGETHER));
 
 impl Kernel for Search<'_> {
     type Out = ();
@@ -93,13 +108,18 @@ impl Batch<'_> {
     /// The best scale that is found.
     #[inline(always)]
     fn best<S: Simd>(&self, s: S, scale: S::F32) -> S::F32 {
-        let Search { bounds: [low, high], .. } = *self.search;
+        let Search { bounds: [low, high], signs, .. } = *self.search;
         let ratios = if high - low > 63.0 { &FINE_RATIOS } else { &RATIOS };
-        let mut candidates = [self.candidate(s, scale); 1 + RATIOS.len()];
-        for (candidate, &ratio) in candidates[1..].iter_mut().zip(ratios) {
-            *candidate = self.candidate(s, s.mul(scale, s.splat(ratio)));
+        let mut candidates = [self.candidate(s, scale); 2 * COUNT];
+        for (i, &ratio) in ratios.iter().enumerate() {
+            candidates[i] = self.candidate(s, s.mul(scale, s.splat(ratio)));
+            candidates[COUNT + i] = self.candidate(s, s.mul(scale, s.splat(-ratio)));
         }
-        let mut errors = [s.splat(0.0); 1 + RATIOS.len()];
+        let candidates = match signs {
+            Signs::Positive => &candidates[..COUNT],
+            Signs::Both => &candidates[..],
+        };
+        let mut errors = [s.splat(0.0); 2 * COUNT];
         self.each_part(
             s,
             #[inline(always)]
@@ -169,7 +189,7 @@ impl Batch<'_> {
         let sum = s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3]));
         let error = s.mul(sum, s.mul(fitted.scale, fitted.scale));
         // False for what is not a number, which is what comes of no code but zero, and of scales out of range.
-        let better = s.and(s.lt(error, least), s.gt(fitted.scale, s.splat(0.0)));
+        let better = s.and(s.lt(error, least), s.gt(s.abs(fitted.scale), s.splat(0.0)));
         s.select(better, fitted.scale, best.scale)
     }
 
