@@ -12,7 +12,7 @@ use super::repair::Repairs;
 use super::work::{CodedWeight, Encoding, Work};
 use super::{Error, Site};
 use crate::model::{Map, Piece, TensorData};
-use crate::scheme::{Scratch, Stop};
+use crate::scheme::{Chunk, Scratch, Stop};
 use crate::view::Axis;
 use crate::weights::Weights;
 
@@ -128,7 +128,8 @@ impl<'a> Converter<'a> {
             None => Ok(()),
         };
         let (level, first) = (self.level, rows.start);
-        let result = coded.coder.encode(level, rows, weights, coded.importance, divisor, &mut self.scratch, write);
+        let chunk = Chunk { rows, weights, importance: coded.importance, divisor };
+        let result = coded.coder.encode(level, &chunk, &mut self.scratch, write);
         result.map_err(|stop| match stop {
             Stop::Write(error) => error,
             Stop::Overflow { row, group } => {

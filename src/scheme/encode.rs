@@ -108,6 +108,18 @@ impl Scratch {
     }
 }
 
+/// Rows of a weight.
+pub(crate) struct Chunk<'a> {
+    /// Which rows.
+    pub rows: Range<usize>,
+    /// Their weights, all finite.
+    pub weights: &'a [f32],
+    /// Importance: one weight per column.
+    pub importance: Option<&'a [f32]>,
+    /// What all scales of the weight are divided by; 1 where there is nothing of the kind.
+    pub divisor: f32,
+}
+
 /// Why a chunk was not encoded.
 pub(crate) enum Stop<E> {
     /// The type of the scales ends before one of them: the row, counted from the chunk's first, and the group.
@@ -128,27 +140,24 @@ impl Coder {
         self.layout.tensors[self.layout.scales].dtype
     }
 
-    /// Encodes `weights`, those of `rows`, and hands out bytes: the number of the tensor, the place in it, and they.
-    /// `divisor` is that of the whole tensor, 1 where there is none.
+    /// Encodes a chunk, and hands out bytes: the number of the tensor, the place in it, and they.
     pub fn encode<E>(
         &self,
         level: Level,
-        rows: Range<usize>,
-        weights: &[f32],
-        importance: Option<&[f32]>,
-        divisor: f32,
+        chunk: &Chunk<'_>,
         scratch: &mut Scratch,
         mut write: impl FnMut(usize, u64, &[u8]) -> Result<(), E>,
     ) -> Result<(), Stop<E>> {
+        let &Chunk { ref rows, weights, divisor, .. } = chunk;
         let layout = &self.layout;
         let columns = layout.size[1];
         let groups = Groups { weights, columns, group: layout.grid.block_columns };
         let count = groups.count();
         let Scratch { codes, bytes, scales, offsets, stored } = scratch;
         let (codes, scales, offsets) = (&mut codes[..weights.len()], &mut scales[..count], &mut offsets[..count]);
-        let stored = &mut stored[..layout.number_rows(&rows).len() * layout.grid.groups];
+        let stored = &mut stored[..layout.number_rows(rows).len() * layout.grid.groups];
 
-        self.fit(level, groups, importance, divisor, scales, offsets, stored);
+        self.fit(level, groups, chunk, [scales, offsets, stored]);
         if let Some(at) = stored.iter().position(|scale| !scale.is_finite()) {
             let row = at / layout.grid.groups * layout.grid.block_rows;
             return Err(Stop::Overflow { row, group: at % layout.grid.groups });
@@ -161,7 +170,7 @@ impl Coder {
                 .try_for_each(|(number, bytes)| write(tensor, strips.first + number as u64 * strips.stride, bytes))
                 .map_err(Stop::Write)
         };
-        let strips = layout.codes.strips(&rows, &(0..columns));
+        let strips = layout.codes.strips(rows, &(0..columns));
         let packed = &mut bytes[..strips.bytes()];
         layout.codes.pack(level, codes, rows.clone(), 0..columns, packed);
         put(layout.codes.tensor, strips, packed)?;
@@ -169,7 +178,7 @@ impl Coder {
         let dtype = self.scale_type();
         let mut numbers = |tensor: usize, dtype: Dtype, numbers: &mut [f32], spare: &mut [f32], bytes: &mut [u8]| {
             let size = dtype.info().block_bytes;
-            let strips = layout.number_strips(&rows, size);
+            let strips = layout.number_strips(rows, size);
             let bytes = &mut bytes[..strips.bytes()];
             if layout.grid.by_group {
                 transpose(numbers, layout.grid.groups, spare);
@@ -189,7 +198,7 @@ impl Coder {
                 let codes = &mut codes[..offsets.len()];
                 transpose(offsets, layout.grid.groups, spare);
                 codes.iter_mut().zip(spare).for_each(|(code, zero)| *code = *zero as u8);
-                let strips = zeros.strips(&(0..layout.grid.groups), &rows);
+                let strips = zeros.strips(&(0..layout.grid.groups), rows);
                 let packed = &mut bytes[..strips.bytes()];
                 zeros.pack(level, codes, 0..layout.grid.groups, rows.clone(), packed);
                 put(zeros.tensor, strips, packed)?;
@@ -206,17 +215,8 @@ impl Coder {
     }
 
     /// Scales and offsets of all groups as they are used, and the scales as they are stored.
-    #[allow(clippy::too_many_arguments, reason = "the parts of one buffer")]
-    fn fit(
-        &self,
-        level: Level,
-        groups: Groups<'_>,
-        importance: Option<&[f32]>,
-        divisor: f32,
-        scales: &mut [f32],
-        offsets: &mut [f32],
-        stored: &mut [f32],
-    ) {
+    fn fit(&self, level: Level, groups: Groups<'_>, chunk: &Chunk<'_>, [scales, offsets, stored]: [&mut [f32]; 3]) {
+        let &Chunk { importance, divisor, .. } = chunk;
         let dtype = self.scale_type();
         match self.arithmetic {
             Arithmetic::Symmetric { bits, zeros, rounded } => {

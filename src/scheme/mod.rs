@@ -41,7 +41,7 @@ use weightmill_formats::{Source, TensorInfo};
 use weightmill_kernels::{Dtype, Level};
 
 pub(crate) use configure::{Outcome, Statement};
-pub(crate) use encode::{Coder, Scratch, ScratchSize, Stop, divisor};
+pub(crate) use encode::{Chunk, Coder, Scratch, ScratchSize, Stop, divisor};
 pub use error::{Fault, Place, SchemeError};
 pub use output::{Coding, OUTPUT_SCHEMES, OutputScheme};
 pub(crate) use select::{fused, is_chosen, is_outside, module as module_of, stacked};
