@@ -45,11 +45,11 @@ impl Buffers {
 /// Sets the rows per chunk of every tensor and returns the buffers that a thread then needs.
 ///
 /// # Errors
-/// If rows are too long for the limit: names the tensor with the longest.
+/// If rows are too long for the limit: names the tensor that needs the most.
 pub(super) fn divide(works: &mut [Work<'_>], threads: usize, limit: u64) -> Result<Buffers, Error> {
     let share = limit / threads as u64;
     let mut buffers = Buffers::default();
-    let mut too_long: Option<&Work<'_>> = None;
+    let mut too_long: Option<(&Work<'_>, u64)> = None;
     for work in works {
         let converted = || work.encodings.iter().filter(|encoding| !work.is_unchanged(encoding));
         if converted().next().is_none() && work.coded.is_empty() {
@@ -68,8 +68,11 @@ pub(super) fn divide(works: &mut [Work<'_>], threads: usize, limit: u64) -> Resu
         let fitting = usize::try_from(share.saturating_sub(fixed) / row.max(1)).unwrap_or(usize::MAX);
         let unit = work.row_unit();
         let fitting = if fitting >= work.rows { work.rows } else { fitting / unit * unit };
-        if fitting == 0 && too_long.is_none_or(|worst| worst.columns < work.columns) {
-            too_long = Some(work);
+        if fitting == 0 {
+            let needed = fixed.saturating_add(row.saturating_mul(unit as u64));
+            if too_long.is_none_or(|(_, most)| most < needed) {
+                too_long = Some((work, needed));
+            }
             continue;
         }
         let scattered = work.coded.iter().any(|coded| coded.coder.layout.is_scattered());
@@ -86,11 +89,9 @@ pub(super) fn divide(works: &mut [Work<'_>], threads: usize, limit: u64) -> Resu
     }
     match too_long {
         None => Ok(buffers),
-        Some(work) => Err(Error::RowTooLong {
+        Some((work, needed)) => Err(Error::RowTooLong {
             tensor: work.tensor.name.clone(),
-            needed: (work.columns as u64)
-                .saturating_mul(BYTES_PER_WEIGHT + 4)
-                .saturating_mul((threads * work.row_unit()) as u64),
+            needed: needed.saturating_mul(threads as u64),
             limit,
             threads,
         }),

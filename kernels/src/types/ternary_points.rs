@@ -8,7 +8,7 @@ use crate::simd::Simd;
 #[inline(always)]
 pub(super) fn decode<S: Simd>(s: S, points: [u16; 2], minus: [bool; 2], scale: S::F32, out: &mut [f32; 16]) {
     let levels = points.map(|point| grid::IQ1[usize::from(point)].map(|level| level as u8));
-    let minus = u32::from(minus[0]) * 0x00ff | u32::from(minus[1]) * 0xff00;
+    let minus = (u32::from(minus[0]) * 0x00ff) | (u32::from(minus[1]) * 0xff00);
     let vectors = levels.as_flattened().chunks_exact(S::LANES).zip(out.chunks_exact_mut(S::LANES));
     for (i, (levels, out)) in vectors.enumerate() {
         let delta = s.select(s.mask(minus >> (i * S::LANES)), s.splat(-0.125), s.splat(0.125));
