@@ -161,6 +161,15 @@ pub(super) struct QuantizeArgs {
     /// Importance matrix, GGUF or legacy .dat
     #[arg(long, value_name = "FILE", help_heading = "Importance")]
     pub imatrix: Option<PathBuf>,
+    /// Measure an importance matrix on these texts first, as the command calibrate does, and use it
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 1..,
+        conflicts_with_all = ["imatrix", "dry_run"],
+        help_heading = "Importance"
+    )]
+    pub calibrate: Vec<PathBuf>,
     /// Use the matrix only for tensors whose name contains this
     #[arg(
         long,

@@ -12,6 +12,7 @@ use weightmill::calibrate::{Collector, Coverage, collect};
 use weightmill::corpus::{Corpus, Text};
 use weightmill::evaluate::Step;
 use weightmill::forward::Machine;
+use weightmill::input::Input;
 use weightmill_formats::imatrix::{self, Form, Imatrix};
 use weightmill_formats::output;
 
@@ -132,6 +133,26 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<()> {
         out.flush()?;
     }
     Ok(())
+}
+
+/// Measures an opened model on texts without writing anything, and how long every layer took.
+pub(super) fn measure(input: &Input, texts: &[PathBuf], forward: &ForwardArgs) -> Result<(Imatrix, Vec<f64>)> {
+    let options = forward.options(1)?;
+    let names: Vec<String> = texts.iter().map(|path| file_name(path)).collect();
+    let texts: Vec<Text> = texts.iter().map(|path| Text::open(path)).collect::<Result<_, _>>()?;
+    let display = Layers::new(forward.quiet);
+    let result = forward.with_threads(|| {
+        let machine = Machine::new(&input.model, &input.weights, options, &signals::CANCEL)?;
+        let limit = forward.chunks.map(NonZeroUsize::get);
+        let corpus = Corpus::of(&texts, &input.model.metadata, machine.vocabulary(), forward.context, limit)?;
+        let mut collector = Collector::new(false);
+        let progress = |step: Step| display.show(step.done, step.total);
+        let all = corpus.sequences();
+        let seconds = collect(&machine, &corpus, 0..all, &mut collector, &progress)?;
+        Ok((collector.matrix(&names, all as u32, corpus.context as u32), seconds))
+    });
+    display.finish();
+    result
 }
 
 /// What an earlier run has written, and how many sequences that are.

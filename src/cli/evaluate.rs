@@ -16,7 +16,7 @@ use weightmill::input::Input;
 use weightmill::options;
 use weightmill_kernels::Level;
 
-use super::args::{parse_threads, pickles};
+use super::args::{QuantizeArgs, parse_threads, pickles};
 use super::message::{printable, say};
 use super::progress::Layers;
 use super::{UsageError, signals};
@@ -68,6 +68,20 @@ pub(super) struct EvaluateArgs {
 }
 
 impl ForwardArgs {
+    /// As the main command calibrates: what it is not asked about has its default.
+    pub fn of_main(args: &QuantizeArgs) -> Self {
+        Self {
+            context: DEFAULT_CONTEXT,
+            chunks: None,
+            exact_activations: false,
+            temp_dir: None,
+            max_memory: args.max_memory,
+            threads: args.threads,
+            allow_pickle: args.allow_pickle,
+            quiet: args.quiet,
+        }
+    }
+
     /// How models are run; `share` of them share the memory.
     pub fn options(&self, share: u64) -> Result<Options> {
         if self.context < 16 {

@@ -15,9 +15,10 @@ use weightmill_formats::{Importance, imatrix};
 use weightmill_kernels::Level;
 
 use super::args::{QuantizeArgs, pickles};
+use super::evaluate::ForwardArgs;
 use super::message::{printable, say};
 use super::progress::Display;
-use super::{destination, request, signals};
+use super::{calibrate, destination, request, signals};
 
 pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     let targets = request::targets(args)?;
@@ -34,9 +35,20 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     }
     let paths = destination::paths(&input.name(), targets, args.output.as_deref())?;
     let request = request::request(args, paths)?;
-    let (importance, summary) = match &args.imatrix {
-        Some(path) => {
-            let importance = imatrix::open(path)?.into_importance();
+    let matrix = match (&args.imatrix, args.calibrate.first()) {
+        (Some(path), _) => Some((path, imatrix::open(path)?)),
+        // the text stands where the matrix's file would be named
+        (None, Some(text)) => {
+            let forward = ForwardArgs::of_main(args);
+            signals::listen()?;
+            let (matrix, _) = calibrate::measure(&input, &args.calibrate, &forward)?;
+            Some((text, matrix))
+        }
+        (None, None) => None,
+    };
+    let (importance, summary) = match matrix {
+        Some((path, matrix)) => {
+            let importance = matrix.into_importance();
             let summary = ImportanceSummary::of(path, &importance);
             (importance, Some(summary))
         }
@@ -82,7 +94,9 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
 }
 
 fn execute(args: &QuantizeArgs, plan: &Plan, preflight: Option<&Preflight>, run: &Run<'_>) -> Result<()> {
-    signals::listen()?;
+    if args.calibrate.is_empty() {
+        signals::listen()?;
+    }
     for stale in pipeline::remove_stale(plan) {
         if !args.quiet {
             say(format_args!("note: removed {}, which a run that was killed had left", stale.display()));

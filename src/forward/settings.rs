@@ -301,7 +301,7 @@ fn windows(keys: &Keys<'_>, family: &Family, layers: usize) -> Result<Vec<usize>
 
 fn rope(keys: &Keys<'_>, family: &Family, key: usize, log_multiplier: f32) -> Result<Rope, Error> {
     let dimensions = keys.count("rope.dimension_count").unwrap_or(key);
-    if dimensions % 2 != 0 || dimensions > key {
+    if !dimensions.is_multiple_of(2) || dimensions > key {
         return Err(keys.bad("rope.dimension_count"));
     }
     let kind = keys.metadata.string(&keys.name("rope.scaling.type")).unwrap_or("linear");

@@ -70,7 +70,7 @@ impl Stream {
                     let mut bytes = vec![0; PIECE * size_of::<f32>()];
                     file.seek(SeekFrom::Start((tokens.start * width * size_of::<f32>()) as u64))?;
                     for piece in matrix.data.chunks_mut(PIECE) {
-                        let bytes = &mut bytes[..piece.len() * size_of::<f32>()];
+                        let bytes = &mut bytes[..size_of_val(piece)];
                         file.read_exact(bytes)?;
                         let numbers = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
                         piece.iter_mut().zip(numbers).for_each(|(number, read)| *number = read);

@@ -4,6 +4,7 @@ mod arch_map;
 mod arguments;
 mod checkpoints;
 mod defects;
+mod forward;
 mod imatrix;
 mod inspect;
 #[cfg(unix)]

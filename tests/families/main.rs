@@ -10,6 +10,7 @@ mod checkpoint;
 mod defects;
 #[path = "../support/described.rs"]
 mod described;
+mod forward;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -35,7 +35,7 @@ pub struct Encoder {
 
 enum Kind {
     ByteLevel(Box<Tokenizer>),
-    SentencePiece(SentencePiece),
+    SentencePiece(Box<SentencePiece>),
 }
 
 impl Encoder {
@@ -47,7 +47,7 @@ impl Encoder {
         const BEGIN: &str = "tokenizer.ggml.bos_token_id";
         let model = metadata.string("tokenizer.ggml.model").unwrap_or_default();
         let (kind, begins_by_default) = match model {
-            "llama" => (Kind::SentencePiece(SentencePiece::of(metadata)?), true),
+            "llama" => (Kind::SentencePiece(Box::new(SentencePiece::of(metadata)?)), true),
             _ => {
                 let files = restore(metadata)?;
                 let json = files.iter().find(|(name, _)| name == "tokenizer.json");
