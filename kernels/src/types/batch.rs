@@ -47,14 +47,8 @@ impl<E: Encode> Kernel for Rows<'_, E> {
     fn run<S: Simd>(self, s: S) {
         let count = self.src.len() / E::LEN;
         for first in (0..count).step_by(S::LANES) {
-            let batch = Batch {
-                weights: self.src,
-                importance: self.importance,
-                len: E::LEN,
-                blocks_per_row: self.columns / E::LEN,
-                first,
-                count,
-            };
+            let blocks_per_row = self.columns / E::LEN;
+            let batch = Batch::new(s, self.src, self.importance, E::LEN, blocks_per_row, [first, count]);
             // Lanes read far apart, which no CPU foresees.
             let [from, to] = [1, 2].map(|batch| (first + batch * S::LANES).min(count) * E::LEN);
             s.prefetch(&self.src[from..to]);
@@ -76,9 +70,42 @@ pub(crate) struct Batch<'a> {
     pub first: usize,
     /// Blocks in all.
     pub count: usize,
+    /// By lane, the block's row and its place there. Dividing for each would take longer than some of the encodings.
+    places: [[usize; 2]; MOST_LANES],
 }
 
-impl Batch<'_> {
+/// No level's vectors have more lanes, with two in step.
+const MOST_LANES: usize = 32;
+
+impl<'a> Batch<'a> {
+    /// The batch whose first block is `first` of `count`.
+    #[inline(always)]
+    pub fn new<S: Simd>(
+        _: S,
+        weights: &'a [f32],
+        importance: Option<&'a [f32]>,
+        len: usize,
+        blocks_per_row: usize,
+        [first, count]: [usize; 2],
+    ) -> Self {
+        let mut place = [first / blocks_per_row, first % blocks_per_row];
+        let mut places = [place; MOST_LANES];
+        let lanes = S::LANES.min(count - first);
+        for lane in &mut places[1..S::LANES] {
+            place[1] += 1;
+            if place[1] == blocks_per_row {
+                place = [place[0] + 1, 0];
+            }
+            *lane = place;
+        }
+        // The last block is repeated.
+        if lanes < S::LANES {
+            let last = places[lanes - 1];
+            places[lanes..].fill(last);
+        }
+        Batch { weights, importance, len, blocks_per_row, first, count, places }
+    }
+
     /// Where the weights of the lane's block start.
     #[inline(always)]
     pub fn start(&self, lane: usize) -> usize {
@@ -88,7 +115,13 @@ impl Batch<'_> {
     /// Where the importance of the lane's block starts.
     #[inline(always)]
     pub fn importance_start(&self, lane: usize) -> usize {
-        self.block(lane) % self.blocks_per_row * self.len
+        self.places[lane][1] * self.len
+    }
+
+    /// The row of the lane's block.
+    #[inline(always)]
+    pub fn row(&self, lane: usize) -> usize {
+        self.places[lane][0]
     }
 
     #[inline(always)]
@@ -121,7 +154,7 @@ impl Batch<'_> {
 
     /// The lanes' blocks.
     #[inline(always)]
-    fn blocks<'a, S: Simd>(&self, bytes: usize, dst: &'a mut [u8]) -> &'a mut [u8] {
+    fn blocks<'b, S: Simd>(&self, bytes: usize, dst: &'b mut [u8]) -> &'b mut [u8] {
         let lanes = S::LANES.min(self.count - self.first);
         &mut dst[self.first * bytes..][..lanes * bytes]
     }

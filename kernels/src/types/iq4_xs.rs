@@ -53,12 +53,10 @@ impl Encode for Iq4Xs {
         let last = (batch.first + S::LANES).min(batch.count);
         for first in (batch.first..last).step_by(blocks) {
             // The part of the vectors' blocks that `part` is.
-            let part = |part: usize| Batch {
-                len: GROUP,
-                blocks_per_row: batch.blocks_per_row * SUBS,
-                first: first * SUBS + part * S::LANES,
-                count: batch.count * SUBS,
-                ..*batch
+            let part = |part: usize| {
+                let first = first * SUBS + part * S::LANES;
+                let blocks_per_row = batch.blocks_per_row * SUBS;
+                Batch::new(s, batch.weights, batch.importance, GROUP, blocks_per_row, [first, batch.count * SUBS])
             };
             // No vector has less than 4 lanes.
             let mut x = [[s.splat(0.0); GROUP]; SUBS / 4];

@@ -60,7 +60,7 @@ impl<B: MinBlock> Rows<'_, B> {
     #[inline(always)]
     fn plain<S: Simd>(self, s: S) {
         let (zero, one) = (s.splat(0.0), s.splat(1.0));
-        for batch in batches(self.src, self.columns, S::LANES) {
+        for batch in batches(s, self.src, self.columns) {
             let x = load(s, &batch);
             let (mut min, mut max) = (s.splat(f32::MAX), s.splat(f32::MIN));
             for &x in &x {
@@ -90,7 +90,7 @@ impl<B: MinBlock> Rows<'_, B> {
         let rows = self.src.chunks(S::LANES * self.columns);
         for (rows, dst) in rows.zip(self.dst.chunks_mut(S::LANES * self.columns / LEN * B::BYTES)) {
             let variances = variances(s, rows, self.columns);
-            for batch in batches(rows, self.columns, S::LANES) {
+            for batch in batches(s, rows, self.columns) {
                 let x = load(s, &batch);
                 let mut w = [s.splat(0.0); LEN];
                 s.transpose(
@@ -101,7 +101,7 @@ impl<B: MinBlock> Rows<'_, B> {
                 );
                 let mut variance = [0.0; 64];
                 for (lane, variance) in variance[..S::LANES].iter_mut().enumerate() {
-                    *variance = variances[batch.block(lane) / batch.blocks_per_row];
+                    *variance = variances[batch.row(lane)];
                 }
                 let variance = s.load(&variance);
                 for (w, &x) in w.iter_mut().zip(&x) {
@@ -120,10 +120,9 @@ impl<B: MinBlock> Rows<'_, B> {
 
 /// Batches of the blocks of these rows.
 #[inline(always)]
-fn batches(rows: &[f32], columns: usize, lanes: usize) -> impl Iterator<Item = Batch<'_>> {
+fn batches<S: Simd>(s: S, rows: &[f32], columns: usize) -> impl Iterator<Item = Batch<'_>> {
     let (count, blocks_per_row) = (rows.len() / LEN, columns / LEN);
-    let batch = move |first| Batch { weights: rows, importance: None, len: LEN, blocks_per_row, first, count };
-    (0..count).step_by(lanes).map(batch)
+    (0..count).step_by(S::LANES).map(move |first| Batch::new(s, rows, None, LEN, blocks_per_row, [first, count]))
 }
 
 #[inline(always)]

@@ -36,8 +36,8 @@ impl Encode for Q4_0 {
 
 impl EncodeWeighted for Q4_0 {
     #[inline(always)]
-    fn encode_weighted<S: Simd>(s: S, batch: &Batch, w: &[S::F32; LEN], dst: &mut [u8]) {
-        store(s, batch, centred::weighted::<S, HALF>(s, batch, w), dst);
+    fn encode_weighted<S: Simd>(s: S, batch: &Batch, x: &[S::F32; LEN], w: &[S::F32; LEN], dst: &mut [u8]) {
+        store(s, batch, centred::weighted::<S, HALF>(s, x, w), dst);
     }
 }
 

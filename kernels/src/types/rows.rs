@@ -11,8 +11,9 @@ pub(super) const LEN: usize = 32;
 
 /// An encoding whose form without importance is [`Encode`].
 pub(super) trait EncodeWeighted: Encode {
-    /// Writes the blocks of the batch to their places in `dst`, the bytes of all blocks. `w` are the weights' weights.
-    fn encode_weighted<S: Simd>(s: S, batch: &Batch, w: &[S::F32; LEN], dst: &mut [u8]);
+    /// Writes the blocks of the batch to their places in `dst`, the bytes of all blocks. `x` are its weights, `w` what they
+    /// count.
+    fn encode_weighted<S: Simd>(s: S, batch: &Batch, x: &[S::F32; LEN], w: &[S::F32; LEN], dst: &mut [u8]);
 }
 
 /// Quantizes rows, batch by batch.
@@ -64,10 +65,10 @@ impl<E: EncodeWeighted> Kernel for Weighted<'_, E> {
             let count = weights.len() / LEN;
             for first in (0..count).step_by(S::LANES) {
                 let importance = Some(self.importance);
-                let batch = Batch { weights, importance, len: LEN, blocks_per_row, first, count };
+                let batch = Batch::new(s, weights, importance, LEN, blocks_per_row, [first, count]);
                 let mut of_lanes = [0.0; 64];
                 for (lane, mean_square) in of_lanes[..S::LANES].iter_mut().enumerate() {
-                    *mean_square = mean_squares[batch.block(lane) / blocks_per_row];
+                    *mean_square = mean_squares[batch.row(lane)];
                 }
                 let mean_square = s.load(&of_lanes);
                 let mut w = [s.splat(0.0); LEN];
@@ -81,7 +82,7 @@ impl<E: EncodeWeighted> Kernel for Weighted<'_, E> {
                 for (w, &x) in w.iter_mut().zip(&x) {
                     *w = s.mul(*w, s.sqrt(s.add(mean_square, s.mul(x, x))));
                 }
-                E::encode_weighted(s, &batch, &w, dst);
+                E::encode_weighted(s, &batch, &x, &w, dst);
             }
         }
     }
