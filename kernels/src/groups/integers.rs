@@ -33,7 +33,8 @@ pub fn integers(
     let count = groups.count();
     assert_eq!(count, scales.len(), "one scale for each group");
     assert_eq!(groups.weights.len(), dst.len(), "room for the codes");
-    assert!(low.fract() == 0.0 && high.fract() == 0.0 && (0.0..256.0).contains(&(high - low)), "codes of a byte");
+    let is_whole = |bound: f32| bound as i32 as f32 == bound;
+    assert!(is_whole(low) && is_whole(high) && (0.0..256.0).contains(&(high - low)), "codes of a byte");
     let has_all = |offsets: &[f32]| assert_eq!(count, offsets.len(), "one offset for each group");
     match offsets {
         Offsets::None => level.run(Integers { groups, scales, offsets: &[], low, high, dst, way: Plain }),
