@@ -29,7 +29,7 @@ Examples:
 A file or folder that is named like a command is reached as ./inspect.
 Exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.";
 
-/// Turns model weights into compact GGUF files, with the bytes that llama.cpp's converter and quantizer write.
+/// Turns model weights into compact ones: GGUF files, byte for byte as llama.cpp writes them, and folders that servers load.
 #[derive(Debug, Parser)]
 #[command(
     name = "quantize",
