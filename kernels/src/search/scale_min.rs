@@ -74,9 +74,15 @@ enum Clamp {
 }
 
 impl ScaleMin {
-    /// Searches sub-blocks of `N` elements `x` with weights `w`, one per lane.
+    /// Searches sub-blocks of `N` elements `x` with weights `w`, one per lane; `levels` is room to work in.
     #[inline(always)]
-    pub fn search<S: Simd, const N: usize>(self, s: S, x: &[S::F32; N], w: &[S::F32; N]) -> Fit<S> {
+    pub fn search<S: Simd, const N: usize>(
+        self,
+        s: S,
+        x: &[S::F32; N],
+        w: &[S::F32; N],
+        levels: &mut [S::F32; N],
+    ) -> Fit<S> {
         let (zero, one) = (s.splat(0.0), s.splat(1.0));
         let (mut lowest, mut max) = (x[0], x[0]);
         let mut sum_w = w[0];
@@ -93,17 +99,16 @@ impl ScaleMin {
         let top = s.splat(self.max_level);
         let range = |min| s.select(flat, one, s.sub(max, min));
 
-        let mut levels = [zero; N];
         let mut inverse = s.div(top, range(min));
         let mut origin = min;
         let mut scale = s.div(one, inverse);
-        self.levels(s, inverse, [lowest, max], min, x, w, &mut levels);
-        let mut best = self.error(s, scale, min, x, w, &levels);
+        self.levels(s, inverse, [lowest, max], min, x, w, levels);
+        let mut best = self.error(s, scale, min, x, w, levels);
 
+        let spacing = |step: u8| s.splat((self.first + self.delta * f32::from(step)) + self.max_level);
+        let mut tried = s.div(spacing(0), range(min));
         for step in 0..=self.last {
-            let spacing = (self.first + self.delta * f32::from(step)) + self.max_level;
-            let tried = s.div(s.splat(spacing), range(min));
-            let [sum_l, sum_l2, sum_xl] = self.levels(s, tried, [lowest, max], min, x, w, &mut levels);
+            let [sum_l, sum_l2, sum_xl] = self.levels(s, tried, [lowest, max], min, x, w, levels);
             let determinant = s.sub(s.mul(sum_w, sum_l2), s.mul(sum_l, sum_l));
             let new_scale = s.div(s.sub(s.mul(sum_w, sum_xl), s.mul(sum_x, sum_l)), determinant);
             let new_min = s.div(s.sub(s.mul(sum_l2, sum_x), s.mul(sum_l, sum_xl)), determinant);
@@ -114,7 +119,10 @@ impl ScaleMin {
             } else {
                 (new_scale, new_min)
             };
-            let error = self.error(s, new_scale, new_min, x, w, &levels);
+            // Divided before it is known which of them the next step takes, so that it need not wait.
+            let next = spacing(step + 1);
+            let next = [s.div(next, range(new_min)), s.div(next, range(min))];
+            let error = self.error(s, new_scale, new_min, x, w, levels);
 
             let better = s.and(s.gt(determinant, zero), s.lt(error, best));
             let better = s.and(better, s.not(flat));
@@ -124,6 +132,7 @@ impl ScaleMin {
             origin = s.select(better, min, origin);
             // The next step's levels start from it, while the maximum stays what it was.
             min = s.select(better, new_min, min);
+            tried = s.select(better, next[0], next[1]);
         }
         Fit {
             scale: s.select(flat, zero, scale),

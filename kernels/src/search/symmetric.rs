@@ -85,57 +85,73 @@ impl<S: Simd, const N: usize, const HALF: i32> Symmetric<'_, S, N, HALF> {
 
         // Step 0 comes first and needs no gain.
         let inverse = s.div(s.splat(-HALF as f32), extreme);
-        let [sum_lx, sum_l2] = self.sums(s, inverse, Clamp::Upper);
+        let [[sum_lx, sum_l2]] = self.sums(s, [inverse], Clamp::Upper);
         let scale = s.select(s.eq(sum_l2, zero), zero, s.div(sum_lx, sum_l2));
         let mut best = Best { extreme, scale, inverse, gain: s.mul(scale, sum_lx) };
 
         // The extreme is mapped to -(HALF + step / 10), everything else between that and its opposite. So levels below
         // -HALF come up from step 5 on, levels above HALF - 1 from step -5 on (a number half-way between HALF - 1 and
-        // HALF rounds to the even one). The sums of a step do not depend on other steps: written out one after another,
-        // the CPU overlaps them (a loop is 8 % slower on Zen 4).
+        // HALF rounds to the even one). The sums of a step do not depend on other steps. Written out one after another, the
+        // CPU overlaps those of few numbers (a loop is 8 % slower on Zen 4, two at a time have too many registers); of
+        // more numbers, two at a time keep it busier.
         macro_rules! attempt {
-            ($($clamp:ident: $($step:literal)*;)*) => {
-                $($(self.attempt(s, $step as f32, Clamp::$clamp, &mut best);)*)*
+            ($($clamp:ident: $([$($step:literal),*])*;)*) => {
+                $($(self.attempt(s, [$($step as f32),*], Clamp::$clamp, &mut best);)*)*
             };
         }
-        attempt! {
-            None: -9 -8 -7 -6;
-            Upper: -5 -4 -3 -2 -1 1 2 3 4;
-            Both: 5 6 7 8 9;
+        if N > 16 {
+            attempt! {
+                None: [-9, -8] [-7, -6];
+                Upper: [-5, -4] [-3, -2] [-1, 1] [2, 3];
+                Both: [4, 5] [6, 7] [8, 9];
+            }
+        } else {
+            attempt! {
+                None: [-9] [-8] [-7] [-6];
+                Upper: [-5] [-4] [-3] [-2] [-1] [1] [2] [3] [4];
+                Both: [5] [6] [7] [8] [9];
+            }
         }
 
         let zeros = s.lt(magnitude, s.splat(1e-15));
         SymmetricFit { scale: s.select(zeros, zero, best.scale), inverse: best.inverse, zeros }
     }
 
-    /// Tries a step.
+    /// Tries steps.
     #[inline(always)]
-    fn attempt(&self, s: S, step: f32, clamp: Clamp, best: &mut Best<S>) {
-        let inverse = s.div(s.splat(-(HALF as f32 + 0.1 * step)), best.extreme);
-        let [sum_lx, sum_l2] = self.sums(s, inverse, clamp);
-        let better = s.gt(s.mul(sum_lx, sum_lx), s.mul(best.gain, sum_l2));
-        let better = s.and(better, s.gt(sum_l2, s.splat(0.0)));
-        let scale = s.div(sum_lx, sum_l2);
-        best.scale = s.select(better, scale, best.scale);
-        best.inverse = s.select(better, inverse, best.inverse);
-        best.gain = s.select(better, s.mul(scale, sum_lx), best.gain);
+    fn attempt<const K: usize>(&self, s: S, steps: [f32; K], clamp: Clamp, best: &mut Best<S>) {
+        let inverses = steps.map(
+            #[inline(always)]
+            |step| s.div(s.splat(-(HALF as f32 + 0.1 * step)), best.extreme),
+        );
+        let sums = self.sums(s, inverses, clamp);
+        for (inverse, [sum_lx, sum_l2]) in inverses.into_iter().zip(sums) {
+            let better = s.gt(s.mul(sum_lx, sum_lx), s.mul(best.gain, sum_l2));
+            let better = s.and(better, s.gt(sum_l2, s.splat(0.0)));
+            let scale = s.div(sum_lx, sum_l2);
+            best.scale = s.select(better, scale, best.scale);
+            best.inverse = s.select(better, inverse, best.inverse);
+            best.gain = s.select(better, s.mul(scale, sum_lx), best.gain);
+        }
     }
 
-    /// The sums of `w x l` and `w l l` over the numbers, where `l` is the level of `x`.
+    /// The sums of `w x l` and `w l l` over the numbers, where `l` is the level of `x`, for each of the inverse scales.
     #[inline(always)]
-    fn sums(&self, s: S, inverse: S::F32, clamp: Clamp) -> [S::F32; 2] {
+    fn sums<const K: usize>(&self, s: S, inverses: [S::F32; K], clamp: Clamp) -> [[S::F32; 2]; K] {
         let (low, high) = (s.splat(-HALF as f32), s.splat((HALF - 1) as f32));
-        let mut sums = [s.splat(0.0); 2];
+        let mut sums = [[s.splat(0.0); 2]; K];
         for i in 0..N {
-            let v = s.mul(inverse, self.x[i]);
-            let level = match clamp {
-                _ if !self.finite => s.to_f32(s.sub_i32(unsigned_level::<S, HALF>(s, v), s.splat_i32(HALF))),
-                Clamp::None => s.round_even(v),
-                Clamp::Upper => s.min(s.round_even(v), high),
-                Clamp::Both => s.max(s.min(s.round_even(v), high), low),
-            };
-            sums[0] = s.add(sums[0], s.mul(self.wx[i], level));
-            sums[1] = s.add(sums[1], s.mul(s.mul(self.w[i], level), level));
+            for (sums, inverse) in sums.iter_mut().zip(inverses) {
+                let v = s.mul(inverse, self.x[i]);
+                let level = match clamp {
+                    _ if !self.finite => s.to_f32(s.sub_i32(unsigned_level::<S, HALF>(s, v), s.splat_i32(HALF))),
+                    Clamp::None => s.round_even(v),
+                    Clamp::Upper => s.min(s.round_even(v), high),
+                    Clamp::Both => s.max(s.min(s.round_even(v), high), low),
+                };
+                sums[0] = s.add(sums[0], s.mul(self.wx[i], level));
+                sums[1] = s.add(sums[1], s.mul(s.mul(self.w[i], level), level));
+            }
         }
         sums
     }

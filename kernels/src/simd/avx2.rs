@@ -2,7 +2,7 @@
 //!
 //! The compiler never fuses a multiplication and an addition on its own.
 
-use super::{Kernel, Simd};
+use super::{Kernel, Simd, TILE};
 use core::arch::x86_64::*;
 
 /// Proof that the CPU has AVX2, F16C and FMA.
@@ -49,27 +49,15 @@ impl Simd for Avx2 {
     type Mask = __m256;
 
     #[inline(always)]
-    fn transpose(self, src: &[f32], start: impl Fn(usize) -> usize, dst: &mut [__m256]) {
-        let mut rows = [src; N];
-        for (lane, row) in rows.iter_mut().enumerate() {
-            *row = &src[start(lane)..][..dst.len()];
-        }
-        let mut tiles = dst.chunks_exact_mut(N);
-        for (i, dst) in (&mut tiles).enumerate() {
+    fn columns<'a>(self, row: impl Fn(usize) -> &'a [f32; TILE], mut column: impl FnMut(usize, __m256)) {
+        for at in (0..TILE).step_by(N) {
             let mut tile = [self.splat(0.0); N];
-            for (v, row) in tile.iter_mut().zip(rows) {
-                *v = self.load(&row[i * N..]);
+            for (lane, v) in tile.iter_mut().enumerate() {
+                *v = self.load(&row(lane)[at..]);
             }
-            dst.copy_from_slice(&transpose_tile(self, tile));
-        }
-        let rest = tiles.into_remainder();
-        let done = rows[0].len() - rest.len();
-        for (i, v) in rest.iter_mut().enumerate() {
-            let mut lanes = [0.0; N];
-            for (x, row) in lanes.iter_mut().zip(rows) {
-                *x = row[done + i];
+            for (i, v) in transpose_tile(self, tile).into_iter().enumerate() {
+                column(at + i, v);
             }
-            *v = self.load(&lanes);
         }
     }
 
@@ -109,7 +97,7 @@ impl Simd for Avx2 {
         }
         fn prefetch(src: &[f32]) -> () {
             const LINE: usize = 16;
-            for line in src.chunks(LINE) {
+            for line in src.as_chunks::<LINE>().0 {
                 _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
             }
         }

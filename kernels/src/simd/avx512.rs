@@ -2,7 +2,7 @@
 //!
 //! Fused multiply-add comes with the foundation; it serves guesses only, and the compiler never fuses on its own.
 
-use super::{Kernel, Simd};
+use super::{Kernel, Simd, TILE};
 use core::arch::x86_64::*;
 
 /// Proof that the CPU has AVX-512 F, BW, VL and DQ.
@@ -50,27 +50,13 @@ impl Simd for Avx512 {
     type Mask = __mmask16;
 
     #[inline(always)]
-    fn transpose(self, src: &[f32], start: impl Fn(usize) -> usize, dst: &mut [__m512]) {
-        let mut rows = [src; N];
-        for (lane, row) in rows.iter_mut().enumerate() {
-            *row = &src[start(lane)..][..dst.len()];
+    fn columns<'a>(self, row: impl Fn(usize) -> &'a [f32; TILE], mut column: impl FnMut(usize, __m512)) {
+        let mut tile = [self.splat(0.0); N];
+        for (lane, v) in tile.iter_mut().enumerate() {
+            *v = self.load(row(lane));
         }
-        let mut tiles = dst.chunks_exact_mut(N);
-        for (i, dst) in (&mut tiles).enumerate() {
-            let mut tile = [self.splat(0.0); N];
-            for (v, row) in tile.iter_mut().zip(rows) {
-                *v = self.load(&row[i * N..]);
-            }
-            dst.copy_from_slice(&transpose_tile(self, tile));
-        }
-        let rest = tiles.into_remainder();
-        let done = rows[0].len() - rest.len();
-        for (i, v) in rest.iter_mut().enumerate() {
-            let mut lanes = [0.0; N];
-            for (x, row) in lanes.iter_mut().zip(rows) {
-                *x = row[done + i];
-            }
-            *v = self.load(&lanes);
+        for (i, v) in transpose_tile(self, tile).into_iter().enumerate() {
+            column(i, v);
         }
     }
 
@@ -130,7 +116,7 @@ impl Simd for Avx512 {
         }
         fn prefetch(src: &[f32]) -> () {
             const LINE: usize = 16;
-            for line in src.chunks(LINE) {
+            for line in src.as_chunks::<LINE>().0 {
                 _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
             }
         }

@@ -3,7 +3,7 @@
 //! The compiler never fuses a multiplication and an addition on its own. Half precision is converted by two instructions
 //! that every 64-bit Arm CPU has, but for which the standard library has no stable name; hence the assembly.
 
-use super::{Kernel, Simd};
+use super::{Kernel, Simd, TILE};
 use core::arch::{aarch64::*, asm};
 
 /// Proof that the CPU has NEON.
@@ -45,23 +45,15 @@ impl Simd for Neon {
     type Mask = uint32x4_t;
 
     #[inline(always)]
-    fn transpose(self, src: &[f32], start: impl Fn(usize) -> usize, dst: &mut [float32x4_t]) {
-        let mut rows = [src; N];
-        for (lane, row) in rows.iter_mut().enumerate() {
-            *row = &src[start(lane)..][..dst.len()];
-        }
-        let mut tiles = dst.chunks_exact_mut(N);
-        for (i, dst) in (&mut tiles).enumerate() {
-            let tile = rows.map(
-                #[inline(always)]
-                |row| self.load(&row[i * N..]),
-            );
-            dst.copy_from_slice(&transpose_tile(self, tile));
-        }
-        let rest = tiles.into_remainder();
-        let done = rows[0].len() - rest.len();
-        for (i, v) in rest.iter_mut().enumerate() {
-            *v = self.load(&rows.map(|row| row[done + i]));
+    fn columns<'a>(self, row: impl Fn(usize) -> &'a [f32; TILE], mut column: impl FnMut(usize, float32x4_t)) {
+        for at in (0..TILE).step_by(N) {
+            let mut tile = [self.splat(0.0); N];
+            for (lane, v) in tile.iter_mut().enumerate() {
+                *v = self.load(&row(lane)[at..]);
+            }
+            for (i, v) in transpose_tile(self, tile).into_iter().enumerate() {
+                column(at + i, v);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The level that every CPU has: lanes are an array, the compiler makes of them what the baseline target allows.
 
-use super::Simd;
+use super::{Simd, TILE};
 use core::array::from_fn;
 use half::f16;
 
@@ -44,12 +44,9 @@ impl Simd for Scalar {
         dst[..N].copy_from_slice(&v);
     }
     #[inline(always)]
-    fn transpose(self, src: &[f32], start: impl Fn(usize) -> usize, dst: &mut [[f32; N]]) {
-        for lane in 0..N {
-            let row = &src[start(lane)..][..dst.len()];
-            for (v, &x) in dst.iter_mut().zip(row) {
-                v[lane] = x;
-            }
+    fn columns<'a>(self, row: impl Fn(usize) -> &'a [f32; TILE], mut column: impl FnMut(usize, [f32; N])) {
+        for i in 0..TILE {
+            column(i, from_fn(|lane| row(lane)[i]));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Two vectors worked on in step, as one of twice the width.
 
-use super::Simd;
+use super::{Simd, TILE};
 
 /// The level `S` with vectors twice as wide: every operation is done on both halves.
 ///
@@ -78,30 +78,20 @@ impl<S: Simd> Simd for Twice<S> {
         self.0.store(v.1, &mut dst[S::LANES..]);
     }
     #[inline(always)]
-    fn transpose(self, src: &[f32], start: impl Fn(usize) -> usize, dst: &mut [Self::F32]) {
-        const TILE: usize = 16;
-        for (tile, dst) in dst.chunks_mut(TILE).enumerate() {
-            let mut half = [self.0.splat(0.0); TILE];
-            let half = &mut half[..dst.len()];
-            self.0.transpose(
-                src,
-                #[inline(always)]
-                |l| start(l) + tile * TILE,
-                half,
-            );
-            for (d, h) in dst.iter_mut().zip(&*half) {
-                d.0 = *h;
-            }
-            self.0.transpose(
-                src,
-                #[inline(always)]
-                |l| start(S::LANES + l) + tile * TILE,
-                half,
-            );
-            for (d, h) in dst.iter_mut().zip(&*half) {
-                d.1 = *h;
-            }
-        }
+    fn columns<'a>(self, row: impl Fn(usize) -> &'a [f32; TILE], mut column: impl FnMut(usize, Self::F32)) {
+        let mut lower = [self.0.splat(0.0); TILE];
+        self.0.columns(
+            #[inline(always)]
+            |lane| row(lane),
+            #[inline(always)]
+            |i, v| lower[i] = v,
+        );
+        self.0.columns(
+            #[inline(always)]
+            |lane| row(S::LANES + lane),
+            #[inline(always)]
+            |i, v| column(i, (lower[i], v)),
+        );
     }
     #[inline(always)]
     fn reduce_max(self, v: Self::F32) -> f32 {

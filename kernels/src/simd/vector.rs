@@ -1,5 +1,11 @@
 //! The vector that kernels are written against.
 
+/// Columns that [`Simd::columns`] makes at a time.
+pub const TILE: usize = 16;
+
+/// No vectors have more lanes, those of four in step included.
+const MOST_LANES: usize = 64;
+
 /// A CPU level's vectors: `LANES` values of 32 bits, worked on lane by lane.
 ///
 /// Values of the implementing types are tokens: whoever holds one has proof that the CPU executes the level's
@@ -32,10 +38,36 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn prefetch(self, src: &[f32]) {
         let _ = src;
     }
+    /// Turns `LANES` rows into columns, handed over one by one: lane `l` of column `i` is `row(l)[i]`.
+    fn columns<'a>(self, row: impl Fn(usize) -> &'a [f32; TILE], column: impl FnMut(usize, Self::F32));
+
     /// Turns `LANES` stretches of `src` into lanes: lane `l` of `dst[i]` is `src[start(l) + i]`.
     ///
     /// Panics if a stretch of `dst.len()` elements does not lie within `src`.
-    fn transpose(self, src: &[f32], start: impl Fn(usize) -> usize, dst: &mut [Self::F32]);
+    #[inline(always)]
+    fn transpose(self, src: &[f32], start: impl Fn(usize) -> usize, dst: &mut [Self::F32]) {
+        let mut rows = [src; MOST_LANES];
+        for (lane, row) in rows[..Self::LANES].iter_mut().enumerate() {
+            *row = &src[start(lane)..][..dst.len()];
+        }
+        let (tiles, rest) = dst.as_chunks_mut::<TILE>();
+        let done = TILE * tiles.len();
+        for (i, tile) in tiles.iter_mut().enumerate() {
+            self.columns(
+                #[inline(always)]
+                |lane| rows[lane][TILE * i..].first_chunk().expect("as long as all tiles"),
+                #[inline(always)]
+                |i, column| tile[i] = column,
+            );
+        }
+        for (i, v) in rest.iter_mut().enumerate() {
+            let mut lanes = [0.0; MOST_LANES];
+            for (x, row) in lanes[..Self::LANES].iter_mut().zip(rows) {
+                *x = row[done + i];
+            }
+            *v = self.load(&lanes);
+        }
+    }
 
     /// `a + b`
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;

@@ -3,13 +3,16 @@
 //!
 //! A lane holds one super-block.
 
-use super::batch::Batch;
+use super::batch::{Batch, MOST_LANES, sixteen};
 use super::sums::sum_of_squares;
 use crate::search::{Fit, Positive, ScaleMin};
-use crate::simd::{Simd, Twice};
+use crate::simd::{Simd, TILE, Twice};
 
 /// Weights of a super-block.
 pub(crate) const LEN: usize = 256;
+
+/// The super-block of each lane, or the importance of its columns.
+pub(crate) type Rows<'a> = [&'a [f32; LEN]; MOST_LANES];
 
 /// What tells the types apart.
 #[derive(Clone, Copy)]
@@ -44,25 +47,25 @@ pub(crate) struct Quantized<S: Simd, const SUBS: usize> {
 impl Affine {
     /// Chooses the scales of one super-block per lane: `SUBS` sub-blocks of `N` weights.
     #[inline(always)]
-    pub fn scales<S: Simd, const SUBS: usize, const N: usize>(self, s: S, batch: &Batch) -> SubScales<S, SUBS> {
+    pub fn scales<S: Simd, const SUBS: usize, const N: usize>(
+        self,
+        s: S,
+        batch: &Batch,
+        rows: &Rows,
+    ) -> SubScales<S, SUBS> {
         match batch.importance {
-            None => self.plain_scales::<S, SUBS, N>(s, batch),
-            Some(importance) => self.weighted_scales::<S, SUBS, N>(s, batch, importance),
+            None => self.plain_scales::<S, SUBS, N>(s, rows),
+            Some(importance) => self.weighted_scales::<S, SUBS, N>(s, rows, &batch.importance_rows(importance)),
         }
     }
 
     #[inline(always)]
-    fn plain_scales<S: Simd, const SUBS: usize, const N: usize>(self, s: S, batch: &Batch) -> SubScales<S, SUBS> {
+    fn plain_scales<S: Simd, const SUBS: usize, const N: usize>(self, s: S, rows: &Rows) -> SubScales<S, SUBS> {
         let t = Twice(s);
+        let [mut x, mut w, mut levels] = [[t.splat(0.0); N]; 3];
         let mut fits = [Fit::flat(s); SUBS];
         for (pair, fits) in fits.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-            let x = load_pair::<S, N>(
-                s,
-                batch.weights,
-                #[inline(always)]
-                |lane| batch.start(lane),
-                pair,
-            );
+            load_pair(s, rows, pair, &mut x);
             let mut rms = t.splat(0.0);
             if self.add_rms {
                 let mut sum = t.splat(0.0);
@@ -71,13 +74,16 @@ impl Affine {
                 }
                 rms = t.sqrt(t.div(sum, t.splat(N as f32)));
             }
-            let mut w = x;
-            for w in &mut w {
-                *w = if self.add_rms { t.add(rms, t.abs(*w)) } else { t.abs(*w) };
+            for (w, &x) in w.iter_mut().zip(&x) {
+                *w = if self.add_rms { t.add(rms, t.abs(x)) } else { t.abs(x) };
             }
-            *fits = self.plain.search(t, &x, &w).halves();
+            *fits = self.plain.search(t, &x, &w, &mut levels).halves();
         }
-        let [scales, mins] = numbers(s, &fits);
+        let (mut scales, mut mins) = ([s.splat(0.0); SUBS], [s.splat(0.0); SUBS]);
+        for (sub, fit) in fits.iter().enumerate() {
+            // Blocks store minima as positive numbers.
+            (scales[sub], mins[sub]) = (fit.scale, s.neg(fit.min));
+        }
         SubScales { scale: self.plain_levels(s, scales), min: self.plain_levels(s, mins), fits }
     }
 
@@ -102,58 +108,52 @@ impl Affine {
     fn weighted_scales<S: Simd, const SUBS: usize, const N: usize>(
         self,
         s: S,
-        batch: &Batch,
-        importance: &[f32],
+        rows: &Rows,
+        importance: &Rows,
     ) -> SubScales<S, SUBS> {
         let t = Twice(s);
-        let variance = s.div(
-            s.mul(
-                s.splat(self.variance_factor),
-                sum_of_squares(
-                    s,
-                    batch.weights,
-                    #[inline(always)]
-                    |lane| batch.start(lane),
-                    LEN,
-                ),
-            ),
-            s.splat(LEN as f32),
+        let sum = sum_of_squares(
+            s,
+            LEN,
+            #[inline(always)]
+            |lane| rows[lane],
         );
+        let variance = s.div(s.mul(s.splat(self.variance_factor), sum), s.splat(LEN as f32));
         let variance = (variance, variance);
 
+        let [mut x, mut w, mut levels] = [[t.splat(0.0); N]; 3];
         let mut totals = [s.splat(0.0); SUBS];
         let mut fits = [Fit::flat(s); SUBS];
         for pair in 0..SUBS / 2 {
-            let x = load_pair::<S, N>(
-                s,
-                batch.weights,
-                #[inline(always)]
-                |lane| batch.start(lane),
-                pair,
-            );
-            let mut w = load_pair::<S, N>(
-                s,
-                importance,
-                #[inline(always)]
-                |lane| batch.importance_start(lane),
-                pair,
-            );
+            load_pair(s, rows, pair, &mut x);
+            load_pair(s, importance, pair, &mut w);
             let mut total = t.splat(0.0);
             for (w, &x) in w.iter_mut().zip(&x) {
                 *w = t.mul(*w, t.sqrt(t.add(variance, t.mul(x, x))));
                 total = t.add(total, *w);
             }
             (totals[2 * pair], totals[2 * pair + 1]) = total;
-            [fits[2 * pair], fits[2 * pair + 1]] = self.weighted.search(t, &x, &w).halves();
+            [fits[2 * pair], fits[2 * pair + 1]] = self.weighted.search(t, &x, &w, &mut levels).halves();
         }
-        let [scales, mins] = numbers(s, &fits);
-        let scales = Positive::search(s, &scales, &totals, self.max_scale);
-        let mins = Positive::search(s, &mins, &totals, self.max_scale);
-        SubScales {
-            scale: Quantized { d: s.to_f16_bits(scales.scale), levels: scales.levels },
-            min: Quantized { d: s.to_f16_bits(mins.scale), levels: mins.levels },
-            fits,
+        // Each waits for its own last step most of the time, so scales and minima go in step.
+        let mut numbers = [t.splat(0.0); SUBS];
+        for (number, fit) in numbers.iter_mut().zip(&fits) {
+            *number = (fit.scale, s.neg(fit.min));
         }
+        let totals = totals.map(
+            #[inline(always)]
+            |total| (total, total),
+        );
+        let Positive { scale, levels } = Positive::search(t, &numbers, &totals, self.max_scale);
+        let mut halves = [scale.0, scale.1].map(
+            #[inline(always)]
+            |scale| Quantized { d: s.to_f16_bits(scale), levels: [s.splat_i32(0); SUBS] },
+        );
+        for (sub, level) in levels.into_iter().enumerate() {
+            (halves[0].levels[sub], halves[1].levels[sub]) = level;
+        }
+        let [scale, min] = halves;
+        SubScales { scale, min, fits }
     }
 
     /// The levels of sub-block `sub`, given its scale and minimum as the block stores them.
@@ -161,7 +161,7 @@ impl Affine {
     pub fn levels<S: Simd, const SUBS: usize, const N: usize>(
         self,
         s: S,
-        batch: &Batch,
+        rows: &Rows,
         scales: &SubScales<S, SUBS>,
         sub: usize,
         [scale, min]: [S::I32; 2],
@@ -170,12 +170,14 @@ impl Affine {
         let min = s.mul(s.from_f16_bits(scales.min.d), s.to_f32(min));
         let (zero, top) = (s.splat_i32(0), s.splat_i32(self.plain.max_level as i32));
         let mut x = [s.splat(0.0); N];
-        s.transpose(
-            batch.weights,
-            #[inline(always)]
-            |lane| batch.start(lane) + N * sub,
-            &mut x,
-        );
+        for tile in (0..N).step_by(TILE) {
+            s.columns(
+                #[inline(always)]
+                |lane| sixteen(rows[lane], N * sub + tile),
+                #[inline(always)]
+                |i, column| x[tile + i] = column,
+            );
+        }
         let mut levels = [zero; N];
         for (level, &x) in levels.iter_mut().zip(&x) {
             let nearest = s.nearest_i32(s.div(s.add(x, min), scale));
@@ -192,28 +194,21 @@ impl Affine {
     }
 }
 
-/// The weights, or importances, of the sub-blocks `2 * pair` and `2 * pair + 1` of super-blocks that start there.
+/// The weights, or importances, of the sub-blocks `2 * pair` and `2 * pair + 1` of super-blocks, one per lane.
 #[inline(always)]
-fn load_pair<S: Simd, const N: usize>(
-    s: S,
-    src: &[f32],
-    start: impl Fn(usize) -> usize,
-    pair: usize,
-) -> [(S::F32, S::F32); N] {
-    let t = Twice(s);
-    let mut x = [t.splat(0.0); N];
-    let sub_block = |lane| start(lane % S::LANES) + N * (2 * pair + lane / S::LANES);
-    t.transpose(src, sub_block, &mut x);
-    x
-}
-
-/// Scales and minima, the latter as the positive numbers that blocks store.
-#[inline(always)]
-fn numbers<S: Simd, const SUBS: usize>(s: S, fits: &[Fit<S>; SUBS]) -> [[S::F32; SUBS]; 2] {
-    let mut numbers = [[s.splat(0.0); SUBS]; 2];
-    for (sub, fit) in fits.iter().enumerate() {
-        numbers[0][sub] = fit.scale;
-        numbers[1][sub] = s.neg(fit.min);
+fn load_pair<S: Simd, const N: usize>(s: S, rows: &Rows, pair: usize, x: &mut [(S::F32, S::F32); N]) {
+    for tile in (0..N).step_by(TILE) {
+        s.columns(
+            #[inline(always)]
+            |lane| sixteen(rows[lane], N * 2 * pair + tile),
+            #[inline(always)]
+            |i, column| x[tile + i].0 = column,
+        );
+        s.columns(
+            #[inline(always)]
+            |lane| sixteen(rows[lane], N * (2 * pair + 1) + tile),
+            #[inline(always)]
+            |i, column| x[tile + i].1 = column,
+        );
     }
-    numbers
 }

@@ -1,7 +1,7 @@
 //! Blocks in lanes: which weights a lane works on, and where its block goes.
 
 use crate::Level;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Simd, TILE};
 use core::marker::PhantomData;
 
 /// An encoding that works on as many blocks at a time as a vector has lanes.
@@ -75,7 +75,7 @@ pub(crate) struct Batch<'a> {
 }
 
 /// No level's vectors have more lanes, with two in step.
-const MOST_LANES: usize = 32;
+pub(crate) const MOST_LANES: usize = 32;
 
 impl<'a> Batch<'a> {
     /// The batch whose first block is `first` of `count`.
@@ -116,6 +116,29 @@ impl<'a> Batch<'a> {
     #[inline(always)]
     pub fn importance_start(&self, lane: usize) -> usize {
         self.places[lane][1] * self.len
+    }
+
+    /// The weights of each lane's block, of `LEN` weights.
+    #[inline(always)]
+    pub fn rows<const LEN: usize>(&self) -> [&'a [f32; LEN]; MOST_LANES] {
+        assert_eq!(self.len, LEN);
+        let blocks = self.weights.as_chunks().0;
+        let mut rows = [&blocks[self.count - 1]; MOST_LANES];
+        for (lane, row) in rows.iter_mut().enumerate() {
+            *row = &blocks[self.block(lane)];
+        }
+        rows
+    }
+
+    /// The importance of the columns of each lane's block.
+    #[inline(always)]
+    pub fn importance_rows<const LEN: usize>(&self, importance: &'a [f32]) -> [&'a [f32; LEN]; MOST_LANES] {
+        assert_eq!(self.len, LEN);
+        let blocks = importance.as_chunks().0;
+        self.places.map(
+            #[inline(always)]
+            |[_, at]| &blocks[at],
+        )
     }
 
     /// The row of the lane's block.
@@ -160,6 +183,12 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// The 16 weights from `at` on.
+#[inline(always)]
+pub(crate) fn sixteen(row: &[f32], at: usize) -> &[f32; TILE] {
+    row[at..].first_chunk().expect("16 weights in the row")
+}
+
 /// Writes each lane to its block, of so many bytes, from byte `at` on.
 #[inline(always)]
 fn store_lanes<S: Simd, const N: usize>(
@@ -173,6 +202,8 @@ fn store_lanes<S: Simd, const N: usize>(
     let mut lanes = [0; 64];
     s.store_i32(v, &mut lanes);
     if blocks.len() == S::LANES * bytes {
+        // LLVM does not take over from the comparison that no index is beyond the end.
+        let blocks = &mut blocks[..S::LANES * bytes];
         // Written out, as their number is known; of a loop LLVM makes scattering instructions, which are slow.
         for lane in 0..S::LANES {
             blocks[lane * bytes + at..][..N].copy_from_slice(&bytes_of(lanes[lane]));

@@ -3,7 +3,7 @@
 //! A lane holds one block.
 
 use super::batch::Batch;
-use super::rows::{self, LEN};
+use super::rows::{self, LEN, Weighed};
 use super::signed::fit;
 use crate::search::extreme;
 use crate::simd::Simd;
@@ -33,12 +33,12 @@ pub(super) fn plain<S: Simd, const HALF: i32>(s: S, batch: &Batch) -> Centred<S>
     Centred { d: s.to_f16_bits(d), levels }
 }
 
-/// The scale that a search for weights `x`, which count `w`, finds, and the levels that it was fitted to.
+/// The scale that a search finds, and the levels that it was fitted to.
 #[inline(always)]
-pub(super) fn weighted<S: Simd, const HALF: i32>(s: S, x: &[S::F32; LEN], w: &[S::F32; LEN]) -> Centred<S> {
-    let fit = fit::<S, LEN, HALF>(s, x, w, true);
+pub(super) fn weighted<S: Simd, const HALF: i32>(s: S, Weighed { x, w, wx }: &mut Weighed<S>) -> Centred<S> {
+    let fit = fit::<S, LEN, HALF>(s, x, w, wx, true);
     let mut levels = [s.splat_i32(0); LEN];
-    for (level, &x) in levels.iter_mut().zip(x) {
+    for (level, &x) in levels.iter_mut().zip(&*x) {
         *level = fit.level(s, x);
     }
     Centred { d: s.to_f16_bits(fit.scale), levels }

@@ -83,12 +83,12 @@ impl<B: GridBlock> Encode for Blocks<B> {
     #[inline(always)]
     fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
         // Here a lane holds one super-block.
+        let rows = batch.rows::<LEN>();
         let squares = sum_of_squares(
             s,
-            batch.weights,
-            #[inline(always)]
-            |lane| batch.start(lane),
             LEN,
+            #[inline(always)]
+            |lane| rows[lane],
         );
         let mut variances = [0.0; 64];
         let factor = s.splat(B::VARIANCE_FACTOR);

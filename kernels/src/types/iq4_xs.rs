@@ -40,12 +40,12 @@ impl Encode for Iq4Xs {
         let mut squares = [0.0; 64];
         if batch.importance.is_some() {
             // Here a lane holds one super-block.
+            let rows = batch.rows::<LEN>();
             let sums = sum_of_squares(
                 s,
-                batch.weights,
-                #[inline(always)]
-                |lane| batch.start(lane),
                 LEN,
+                #[inline(always)]
+                |lane| rows[lane],
             );
             s.store(sums, &mut squares);
         }

@@ -107,7 +107,7 @@ impl<B: MinBlock> Rows<'_, B> {
                 for (w, &x) in w.iter_mut().zip(&x) {
                     *w = s.mul(*w, s.sqrt(s.add(variance, s.mul(x, x))));
                 }
-                let fit = search.search(s, &x, &w);
+                let fit = search.search(s, &x, &w, &mut [s.splat(0.0); LEN]);
                 let mut levels = [s.splat_i32(0); LEN];
                 for (level, &x) in levels.iter_mut().zip(&x) {
                     *level = fit.level(s, x);
@@ -141,7 +141,12 @@ fn load<S: Simd>(s: S, batch: &Batch) -> [S::F32; LEN] {
 #[inline(always)]
 fn variances<S: Simd>(s: S, rows: &[f32], columns: usize) -> [f32; 64] {
     let last = rows.len() / columns - 1;
-    let sum = sum_of_squares(s, rows, |lane| lane.min(last) * columns, columns);
+    let sum = sum_of_squares(
+        s,
+        columns,
+        #[inline(always)]
+        |lane| &rows[lane.min(last) * columns..][..columns],
+    );
     let mut variances = [0.0; 64];
     s.store(s.div(sum, s.splat(columns as f32)), &mut variances);
     variances

@@ -37,7 +37,8 @@ impl Encode for Q2K {
 
     #[inline(always)]
     fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
-        let scales = RULES.scales::<S, 16, 16>(s, batch);
+        let rows = batch.rows();
+        let scales = RULES.scales::<S, 16, 16>(s, batch, &rows);
         let mut stored = [s.splat_i32(0); 16];
         for (sub, byte) in stored.iter_mut().enumerate() {
             let min = s.shl_i32::<4>(scales.min.levels[sub]);
@@ -47,7 +48,7 @@ impl Encode for Q2K {
         block[..4].copy_from_slice(&words::<S, 4>(s, &stored));
         for sub in 0..16 {
             let numbers = [s.and_i32(stored[sub], s.splat_i32(15)), s.shr_i32::<4>(stored[sub])];
-            let levels: [S::I32; 4] = words(s, &RULES.levels::<S, 16, 16>(s, batch, &scales, sub, numbers));
+            let levels: [S::I32; 4] = words(s, &RULES.levels::<S, 16, 16>(s, &rows, &scales, sub, numbers));
             // Sub-blocks 0 to 7 are the first half; of each pair of them the second one continues the first one's bytes.
             let block = &mut block[4 + sub / 8 * 8 + sub % 2 * 4..][..4];
             for (word, &levels) in block.iter_mut().zip(&levels) {

@@ -7,7 +7,7 @@
 
 use super::batch::{self, Batch, Encode};
 use super::decode::{self, Decode, bit_pairs, f16};
-use super::signed::{self, LEN, SUB_LEN, SUBS};
+use super::signed::{self, LEN, Rows, SUB_LEN, SUBS};
 use super::sums::sum_of_squares;
 use crate::Level;
 use crate::search::{Descent, Start, SymmetricFit, extreme, unsigned_level};
@@ -68,16 +68,17 @@ impl Encode for Q3K {
 
     #[inline(always)]
     fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
+        let rows = batch.rows();
         let found = match batch.importance {
-            None => plain(s, batch),
-            Some(importance) => weighted(s, batch, importance),
+            None => plain(s, batch, &rows),
+            Some(importance) => weighted(s, &rows, &batch.importance_rows(importance)),
         };
         let mut bytes = [s.splat_i32(0); BYTES];
         let (high, rest) = bytes.split_at_mut(32);
         let (low, rest) = rest.split_at_mut(64);
         // The last weights are the uppermost bits, so they go in first.
         for sub in (0..SUBS).rev() {
-            let x = signed::weights(s, batch, sub);
+            let x = signed::sub_block(s, &rows, sub);
             let scale = s.to_f32(s.sub_i32(found.scales[sub], s.splat_i32(SCALE_HALF)));
             let scale = s.mul(s.from_f16_bits(found.d), scale);
             let mut levels = signed::levels::<S, HALF>(s, &x, scale);
@@ -102,14 +103,14 @@ impl Encode for Q3K {
 
 /// Without importance.
 #[inline(always)]
-fn plain<S: Simd>(s: S, batch: &Batch) -> Found<S> {
+fn plain<S: Simd>(s: S, batch: &Batch, rows: &Rows) -> Found<S> {
     let (zero, none) = (s.splat(0.0), s.splat_i32(0));
     // Of each sub-block, by lane. Few have levels that move: these come together, wherever they lie, four vectors at
     // a time: each level waits for the one before, so one vector would leave the CPU idle.
     let mut of_lanes = [[0.0; MOST_LANES]; SUBS];
     let (mut moving, mut count) = ([(0, 0); MOST_LANES * SUBS], 0);
     for (sub, scales) in of_lanes.iter_mut().enumerate() {
-        let x = signed::weights(s, batch, sub);
+        let x = signed::sub_block(s, rows, sub);
         let start = Start::new::<SUB_LEN, HALF>(s, &x);
         s.store(start.scale, scales);
         let mut lanes = s.bits(start.may_move);
@@ -154,30 +155,29 @@ fn plain<S: Simd>(s: S, batch: &Batch) -> Found<S> {
 
 /// With importance.
 #[inline(always)]
-fn weighted<S: Simd>(s: S, batch: &Batch, importance: &[f32]) -> Found<S> {
+fn weighted<S: Simd>(s: S, rows: &Rows, importance: &Rows) -> Found<S> {
     let zero = s.splat(0.0);
     let squares = sum_of_squares(
         s,
-        batch.weights,
-        #[inline(always)]
-        |lane| batch.start(lane),
         LEN,
+        #[inline(always)]
+        |lane| rows[lane],
     );
     let variance = s.div(s.mul(s.splat(2.0), squares), s.splat(LEN as f32));
     let mut fits = [SymmetricFit::zero(s); SUBS];
-    let (mut scales, mut totals) = ([zero; SUBS], [zero; SUBS]);
+    let (mut scales, mut totals, mut wx) = ([zero; SUBS], [zero; SUBS], [zero; SUB_LEN]);
     for sub in 0..SUBS {
-        let x = signed::weights(s, batch, sub);
-        let mut w = signed::importance(s, batch, importance, sub);
+        let x = signed::sub_block(s, rows, sub);
+        let mut w = signed::sub_block(s, importance, sub);
         for (w, &x) in w.iter_mut().zip(&x) {
             *w = s.mul(*w, s.sqrt(s.add(variance, s.mul(x, x))));
             totals[sub] = s.add(totals[sub], *w);
         }
-        fits[sub] = signed::fit(s, &x, &w, true);
+        fits[sub] = signed::fit(s, &x, &w, &mut wx, true);
         scales[sub] = fits[sub].scale;
     }
     // Great importance can make sums, and so scales, overflow.
-    let fit = signed::fit::<S, SUBS, SCALE_HALF>(s, &scales, &totals, false);
+    let fit = signed::fit::<S, SUBS, SCALE_HALF>(s, &scales, &totals, &mut wx, false);
     let mut stored = [s.splat_i32(0); SUBS];
     for (stored, &scale) in stored.iter_mut().zip(&scales) {
         *stored = fit.level(s, scale);

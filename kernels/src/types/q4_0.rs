@@ -5,7 +5,7 @@
 use super::batch::{Batch, Encode};
 use super::centred::{self, Centred};
 use super::decode::{self, Decode, f16, nibbles};
-use super::rows::{self, EncodeWeighted, LEN};
+use super::rows::{self, EncodeWeighted, LEN, Weighed};
 use crate::Level;
 use crate::simd::Simd;
 
@@ -36,8 +36,8 @@ impl Encode for Q4_0 {
 
 impl EncodeWeighted for Q4_0 {
     #[inline(always)]
-    fn encode_weighted<S: Simd>(s: S, batch: &Batch, x: &[S::F32; LEN], w: &[S::F32; LEN], dst: &mut [u8]) {
-        store(s, batch, centred::weighted::<S, HALF>(s, x, w), dst);
+    fn encode_weighted<S: Simd>(s: S, batch: &Batch, weighed: &mut Weighed<S>, dst: &mut [u8]) {
+        store(s, batch, centred::weighted::<S, HALF>(s, weighed), dst);
     }
 }
 

@@ -37,7 +37,8 @@ impl Encode for Q4K {
 
     #[inline(always)]
     fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
-        let mut scales = RULES.scales::<S, 8, 32>(s, batch);
+        let rows = batch.rows();
+        let mut scales = RULES.scales::<S, 8, 32>(s, batch, &rows);
         // With importance the reference leaves this out, unlike for Q5_K.
         if batch.importance.is_none() {
             k_scales::limit(s, &mut scales);
@@ -47,9 +48,9 @@ impl Encode for Q4K {
         block[1..4].copy_from_slice(&k_scales::pack(s, &scales.scale.levels, &scales.min.levels));
         for (pair, block) in block[4..].as_chunks_mut::<8>().0.iter_mut().enumerate() {
             let mut bytes =
-                RULES.levels::<S, 8, 32>(s, batch, &scales, 2 * pair, k_scales::stored(s, &scales, 2 * pair));
+                RULES.levels::<S, 8, 32>(s, &rows, &scales, 2 * pair, k_scales::stored(s, &scales, 2 * pair));
             let high =
-                RULES.levels::<S, 8, 32>(s, batch, &scales, 2 * pair + 1, k_scales::stored(s, &scales, 2 * pair + 1));
+                RULES.levels::<S, 8, 32>(s, &rows, &scales, 2 * pair + 1, k_scales::stored(s, &scales, 2 * pair + 1));
             for (byte, &high) in bytes.iter_mut().zip(&high) {
                 *byte = s.or_i32(*byte, s.shl_i32::<4>(high));
             }

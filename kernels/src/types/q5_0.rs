@@ -6,7 +6,7 @@
 use super::batch::{Batch, Encode};
 use super::centred::{self, Centred};
 use super::decode::{self, Decode, f16, five_bits};
-use super::rows::{self, EncodeWeighted, LEN};
+use super::rows::{self, EncodeWeighted, LEN, Weighed};
 use crate::Level;
 use crate::simd::Simd;
 
@@ -37,8 +37,8 @@ impl Encode for Q5_0 {
 
 impl EncodeWeighted for Q5_0 {
     #[inline(always)]
-    fn encode_weighted<S: Simd>(s: S, batch: &Batch, x: &[S::F32; LEN], w: &[S::F32; LEN], dst: &mut [u8]) {
-        store(s, batch, centred::weighted::<S, HALF>(s, x, w), dst);
+    fn encode_weighted<S: Simd>(s: S, batch: &Batch, weighed: &mut Weighed<S>, dst: &mut [u8]) {
+        store(s, batch, centred::weighted::<S, HALF>(s, weighed), dst);
     }
 }
 

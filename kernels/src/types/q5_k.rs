@@ -38,7 +38,8 @@ impl Encode for Q5K {
 
     #[inline(always)]
     fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
-        let mut scales = RULES.scales::<S, 8, 32>(s, batch);
+        let rows = batch.rows();
+        let mut scales = RULES.scales::<S, 8, 32>(s, batch, &rows);
         k_scales::limit(s, &mut scales);
 
         let mut block = [s.splat_i32(0); BYTES / 4];
@@ -48,11 +49,11 @@ impl Encode for Q5K {
         for (pair, block) in pairs.as_chunks_mut::<8>().0.iter_mut().enumerate() {
             let low: [S::I32; 8] = words(
                 s,
-                &RULES.levels::<S, 8, 32>(s, batch, &scales, 2 * pair, k_scales::stored(s, &scales, 2 * pair)),
+                &RULES.levels::<S, 8, 32>(s, &rows, &scales, 2 * pair, k_scales::stored(s, &scales, 2 * pair)),
             );
             let high: [S::I32; 8] = words(
                 s,
-                &RULES.levels::<S, 8, 32>(s, batch, &scales, 2 * pair + 1, k_scales::stored(s, &scales, 2 * pair + 1)),
+                &RULES.levels::<S, 8, 32>(s, &rows, &scales, 2 * pair + 1, k_scales::stored(s, &scales, 2 * pair + 1)),
             );
             let (nibbles, fifths) = (s.splat_i32(0x0f0f_0f0f), s.splat_i32(0x1010_1010));
             for i in 0..8 {

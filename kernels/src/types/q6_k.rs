@@ -33,15 +33,21 @@ impl Encode for Q6K {
     #[inline(always)]
     fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
         let (zero, none) = (s.splat(0.0), s.splat_i32(0));
+        let rows = batch.rows();
+        let importance = batch.importance.map(
+            #[inline(always)]
+            |importance| batch.importance_rows(importance),
+        );
         let mut fits = [SymmetricFit::<S, HALF>::zero(s); SUBS];
         let mut scales = [zero; SUBS];
+        let mut wx = [zero; SUB_LEN];
         for sub in 0..SUBS {
-            let x = signed::weights(s, batch, sub);
-            let w = match batch.importance {
-                Some(importance) => signed::importance(s, batch, importance, sub),
+            let x = signed::sub_block(s, &rows, sub);
+            let w = match &importance {
+                Some(importance) => signed::sub_block(s, importance, sub),
                 None => squares(s, &x),
             };
-            fits[sub] = signed::fit(s, &x, &w, true);
+            fits[sub] = signed::fit(s, &x, &w, &mut wx, true);
             scales[sub] = fits[sub].scale;
         }
 
@@ -64,7 +70,7 @@ impl Encode for Q6K {
             let mut levels = [[none; SUB_LEN]; 4];
             for (quarter, levels) in levels.iter_mut().enumerate() {
                 let sub = first + 2 * quarter;
-                let x = signed::weights(s, batch, sub);
+                let x = signed::sub_block(s, &rows, sub);
                 let scale = s.mul(s.from_f16_bits(d), s.to_f32(stored[sub]));
                 *levels = signed::levels::<S, HALF>(s, &x, scale);
                 let void = s.eq(scale, zero);

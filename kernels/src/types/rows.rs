@@ -1,9 +1,9 @@
 //! Blocks of 32 weights whose search with importance wants to know the mean square of the whole row.
 
-use super::batch::{self, Batch, Encode};
+use super::batch::{self, Batch, Encode, sixteen};
 use super::sums::sum_of_squares;
 use crate::Level;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Simd, TILE};
 use core::marker::PhantomData;
 
 /// Weights per block.
@@ -11,9 +11,15 @@ pub(super) const LEN: usize = 32;
 
 /// An encoding whose form without importance is [`Encode`].
 pub(super) trait EncodeWeighted: Encode {
-    /// Writes the blocks of the batch to their places in `dst`, the bytes of all blocks. `x` are its weights, `w` what they
-    /// count.
-    fn encode_weighted<S: Simd>(s: S, batch: &Batch, x: &[S::F32; LEN], w: &[S::F32; LEN], dst: &mut [u8]);
+    /// Writes the blocks of the batch to their places in `dst`, the bytes of all blocks.
+    fn encode_weighted<S: Simd>(s: S, batch: &Batch, weighed: &mut Weighed<S>, dst: &mut [u8]);
+}
+
+/// A block per lane: its weights `x`, what they count, and room for the products of both.
+pub(super) struct Weighed<S: Simd> {
+    pub x: [S::F32; LEN],
+    pub w: [S::F32; LEN],
+    pub wx: [S::F32; LEN],
 }
 
 /// Quantizes rows, batch by batch.
@@ -51,14 +57,15 @@ impl<E: EncodeWeighted> Kernel for Weighted<'_, E> {
         let (columns, blocks_per_row) = (self.columns, self.columns / LEN);
         // As many rows as there are lanes, so that the sums over rows are made in lanes too.
         let groups = self.src.chunks(S::LANES * columns).zip(self.dst.chunks_mut(S::LANES * blocks_per_row * E::BYTES));
+        let [x, w, wx] = [[s.splat(0.0); LEN]; 3];
+        let mut weighed = Weighed::<S> { x, w, wx };
         for (weights, dst) in groups {
             let rows = weights.len() / columns;
             let sums = sum_of_squares(
                 s,
-                weights,
-                #[inline(always)]
-                |lane| lane.min(rows - 1) * columns,
                 columns,
+                #[inline(always)]
+                |lane| &weights[lane.min(rows - 1) * columns..][..columns],
             );
             let mut mean_squares = [0.0; 64];
             s.store(s.div(sums, s.splat(columns as f32)), &mut mean_squares);
@@ -71,18 +78,13 @@ impl<E: EncodeWeighted> Kernel for Weighted<'_, E> {
                     *mean_square = mean_squares[batch.row(lane)];
                 }
                 let mean_square = s.load(&of_lanes);
-                let mut w = [s.splat(0.0); LEN];
-                s.transpose(
-                    self.importance,
-                    #[inline(always)]
-                    |lane| batch.importance_start(lane),
-                    &mut w,
-                );
-                let x = self::weights(s, &batch);
-                for (w, &x) in w.iter_mut().zip(&x) {
+                let Weighed { x, w, .. } = &mut weighed;
+                load(s, &batch.importance_rows(self.importance), w);
+                load(s, &batch.rows(), x);
+                for (w, &x) in w.iter_mut().zip(&*x) {
                     *w = s.mul(*w, s.sqrt(s.add(mean_square, s.mul(x, x))));
                 }
-                E::encode_weighted(s, &batch, &x, &w, dst);
+                E::encode_weighted(s, &batch, &mut weighed, dst);
             }
         }
     }
@@ -92,11 +94,19 @@ impl<E: EncodeWeighted> Kernel for Weighted<'_, E> {
 #[inline(always)]
 pub(super) fn weights<S: Simd>(s: S, batch: &Batch) -> [S::F32; LEN] {
     let mut x = [s.splat(0.0); LEN];
-    s.transpose(
-        batch.weights,
-        #[inline(always)]
-        |lane| batch.start(lane),
-        &mut x,
-    );
+    load(s, &batch.rows(), &mut x);
     x
+}
+
+/// Loads a row per lane.
+#[inline(always)]
+fn load<S: Simd>(s: S, rows: &[&[f32; LEN]], dst: &mut [S::F32; LEN]) {
+    for at in (0..LEN).step_by(TILE) {
+        s.columns(
+            #[inline(always)]
+            |lane| sixteen(rows[lane], at),
+            #[inline(always)]
+            |i, column| dst[at + i] = column,
+        );
+    }
 }

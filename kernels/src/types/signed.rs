@@ -3,7 +3,7 @@
 //!
 //! A lane holds one super-block.
 
-use super::batch::Batch;
+use super::batch::{MOST_LANES, sixteen};
 use crate::search::{Symmetric, SymmetricFit, unsigned_level};
 use crate::simd::Simd;
 
@@ -14,45 +14,35 @@ pub(super) const SUBS: usize = 16;
 /// Weights of a sub-block.
 pub(super) const SUB_LEN: usize = 16;
 
-/// The weights of a sub-block.
+/// The super-block of each lane, or the importance of its columns.
+pub(super) type Rows<'a> = [&'a [f32; LEN]; MOST_LANES];
+
+/// The weights, or importances, of a sub-block.
 #[inline(always)]
-pub(super) fn weights<S: Simd>(s: S, batch: &Batch, sub: usize) -> [S::F32; SUB_LEN] {
+pub(super) fn sub_block<S: Simd>(s: S, rows: &Rows, sub: usize) -> [S::F32; SUB_LEN] {
     let mut x = [s.splat(0.0); SUB_LEN];
-    s.transpose(
-        batch.weights,
+    s.columns(
         #[inline(always)]
-        |lane| batch.start(lane) + SUB_LEN * sub,
-        &mut x,
+        |lane| sixteen(rows[lane], SUB_LEN * sub),
+        #[inline(always)]
+        |i, column| x[i] = column,
     );
     x
 }
 
-/// The importance of a sub-block's columns.
-#[inline(always)]
-pub(super) fn importance<S: Simd>(s: S, batch: &Batch, importance: &[f32], sub: usize) -> [S::F32; SUB_LEN] {
-    let mut w = [s.splat(0.0); SUB_LEN];
-    s.transpose(
-        importance,
-        #[inline(always)]
-        |lane| batch.importance_start(lane) + SUB_LEN * sub,
-        &mut w,
-    );
-    w
-}
-
-/// Searches the scale of numbers `x` with weights `w`; see [`Symmetric`] for `finite`.
+/// Searches the scale of numbers `x` with weights `w`; `wx` is room for their products. See [`Symmetric`] for `finite`.
 #[inline(always)]
 pub(super) fn fit<S: Simd, const N: usize, const HALF: i32>(
     s: S,
     x: &[S::F32; N],
     w: &[S::F32; N],
+    wx: &mut [S::F32; N],
     finite: bool,
 ) -> SymmetricFit<S, HALF> {
-    let mut wx = *w;
-    for (w, &x) in wx.iter_mut().zip(x) {
-        *w = s.mul(*w, x);
+    for (wx, (&w, &x)) in wx.iter_mut().zip(w.iter().zip(x)) {
+        *wx = s.mul(w, x);
     }
-    Symmetric::<S, N, HALF> { x, w, wx: &wx, finite }.search(s)
+    Symmetric::<S, N, HALF> { x, w, wx, finite }.search(s)
 }
 
 /// The final levels of the sub-block of weights `x`, whose scale as read from the block will be `scale`. Where that is

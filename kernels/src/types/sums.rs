@@ -1,22 +1,19 @@
 //! Sums in the order of the elements.
 
-use crate::simd::Simd;
+use super::batch::sixteen;
+use crate::simd::{Simd, TILE};
 
-/// The sums of the squares of `len` weights, a multiple of 16, that start where `start` says for each lane.
+/// The sums of the squares of each lane's row, of `len` weights, a multiple of 16.
 #[inline(always)]
-pub(super) fn sum_of_squares<S: Simd>(s: S, weights: &[f32], start: impl Fn(usize) -> usize, len: usize) -> S::F32 {
+pub(super) fn sum_of_squares<'a, S: Simd>(s: S, len: usize, row: impl Fn(usize) -> &'a [f32]) -> S::F32 {
     let mut sum = s.splat(0.0);
-    for at in (0..len).step_by(16) {
-        let mut x = [s.splat(0.0); 16];
-        s.transpose(
-            weights,
+    for at in (0..len).step_by(TILE) {
+        s.columns(
             #[inline(always)]
-            |lane| start(lane) + at,
-            &mut x,
+            |lane| sixteen(row(lane), at),
+            #[inline(always)]
+            |_, x| sum = s.add(sum, s.mul(x, x)),
         );
-        for x in x {
-            sum = s.add(sum, s.mul(x, x));
-        }
     }
     sum
 }

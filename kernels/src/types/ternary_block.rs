@@ -129,12 +129,12 @@ impl<B: TernaryBlock<SUB>, const SUB: usize> Encode for Blocks<B, SUB> {
 /// What weights count: by importance and size, or by size alone. Here a lane holds one super-block, then one weight.
 #[inline(always)]
 fn weigh<S: Simd>(s: S, batch: &Batch, weights: &[f32], out: &mut [f32]) {
+    let rows = batch.rows::<LEN>();
     let squares = sum_of_squares(
         s,
-        batch.weights,
-        #[inline(always)]
-        |lane| batch.start(lane),
         LEN,
+        #[inline(always)]
+        |lane| rows[lane],
     );
     let mut variances = [0.0; LANES];
     s.store(s.div(s.mul(s.splat(2.0), squares), s.splat(LEN as f32)), &mut variances);
