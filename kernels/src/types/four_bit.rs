@@ -2,27 +2,37 @@
 //!
 //! 16 bytes hold the levels `i` (low) and `i + 16` (high) of a group.
 
-use super::batch::Batch;
+use super::batch::{Batch, sixteen};
 use super::decode::{self, floats, nibbles};
 use crate::search::{Nonlinear, VALUES, nearest_level};
-use crate::simd::Simd;
+use crate::simd::{Simd, TILE};
 
 /// Weights of a group.
 pub(super) const GROUP: usize = 32;
 
-/// The weights that start where `start` says for each lane.
+/// The weights of each lane's block, which is one group, or the importance of their columns.
 #[inline(always)]
-pub(super) fn load<S: Simd>(s: S, src: &[f32], start: impl Fn(usize) -> usize) -> [S::F32; GROUP] {
-    let mut x = [s.splat(0.0); GROUP];
-    s.transpose(src, start, &mut x);
-    x
+pub(super) fn load<S: Simd>(s: S, rows: &[&[f32; GROUP]], dst: &mut [S::F32; GROUP]) {
+    for at in (0..GROUP).step_by(TILE) {
+        s.columns(
+            #[inline(always)]
+            |lane| sixteen(rows[lane], at),
+            #[inline(always)]
+            |i, column| dst[at + i] = column,
+        );
+    }
 }
 
-/// Searches the scale of the group of weights `x` that starts at weight `at` of each lane's block. `variance` is twice the
-/// mean square of the block's weights.
+/// Searches the scale of the group of weights `x` that is each lane's block. `variance` is twice the mean square of the
+/// block's or the super-block's weights; `w` is room for what the weights count.
 #[inline(always)]
-pub(super) fn scale<S: Simd>(s: S, batch: &Batch, x: &[S::F32; GROUP], at: usize, variance: S::F32) -> S::F32 {
-    let mut w = *x;
+pub(super) fn scale<S: Simd>(
+    s: S,
+    batch: &Batch,
+    x: &[S::F32; GROUP],
+    variance: S::F32,
+    w: &mut [S::F32; GROUP],
+) -> S::F32 {
     match batch.importance {
         None => {
             for (w, &x) in w.iter_mut().zip(x) {
@@ -30,18 +40,13 @@ pub(super) fn scale<S: Simd>(s: S, batch: &Batch, x: &[S::F32; GROUP], at: usize
             }
         }
         Some(importance) => {
-            w = load(
-                s,
-                importance,
-                #[inline(always)]
-                |lane| batch.importance_start(lane) + at,
-            );
+            load(s, &batch.importance_rows(importance), w);
             for (w, &x) in w.iter_mut().zip(x) {
                 *w = s.mul(*w, s.sqrt(s.add(variance, s.mul(x, x))));
             }
         }
     }
-    Nonlinear { x, w: &w }.search(s)
+    Nonlinear { x, w }.search(s)
 }
 
 /// The levels of a group, as its 16 bytes.

@@ -28,18 +28,14 @@ impl Encode for Iq4Nl {
     /// A lane holds one block.
     #[inline(always)]
     fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
-        let x = four_bit::load(
-            s,
-            batch.weights,
-            #[inline(always)]
-            |lane| batch.start(lane),
-        );
+        let [mut x, mut w] = [[s.splat(0.0); GROUP]; 2];
+        four_bit::load(s, &batch.rows(), &mut x);
         let mut squares = s.splat(0.0);
         for x in x {
             squares = s.add(squares, s.mul(x, x));
         }
         let variance = s.mul(squares, s.splat(2.0 / LEN as f32));
-        let scale = four_bit::scale(s, batch, &x, 0, variance);
+        let scale = four_bit::scale(s, batch, &x, variance, &mut w);
         let d = s.to_f16_bits(scale);
         let mut bytes = [s.and_i32(d, s.splat_i32(0xff)); BYTES];
         bytes[1] = s.shr_i32::<8>(d);

@@ -51,6 +51,8 @@ impl Encode for Iq4Xs {
         }
         let blocks = S::LANES.div_ceil(SUBS);
         let last = (batch.first + S::LANES).min(batch.count);
+        // No vector has less than 4 lanes.
+        let (mut x, mut w) = ([[s.splat(0.0); GROUP]; SUBS / 4], [s.splat(0.0); GROUP]);
         for first in (batch.first..last).step_by(blocks) {
             // The part of the vectors' blocks that `part` is.
             let part = |part: usize| {
@@ -58,24 +60,17 @@ impl Encode for Iq4Xs {
                 let blocks_per_row = batch.blocks_per_row * SUBS;
                 Batch::new(s, batch.weights, batch.importance, GROUP, blocks_per_row, [first, batch.count * SUBS])
             };
-            // No vector has less than 4 lanes.
-            let mut x = [[s.splat(0.0); GROUP]; SUBS / 4];
             let x = &mut x[..SUBS.div_ceil(S::LANES)];
             let mut scales = [0.0; 64];
             for (i, x) in x.iter_mut().enumerate() {
                 let subs = part(i);
-                *x = four_bit::load(
-                    s,
-                    subs.weights,
-                    #[inline(always)]
-                    |lane| subs.start(lane),
-                );
+                four_bit::load(s, &subs.rows(), x);
                 let mut of_lanes = [0.0; 64];
                 for (lane, square) in of_lanes[..S::LANES].iter_mut().enumerate() {
                     *square = squares[subs.block(lane) / SUBS - batch.first];
                 }
                 let variance = s.mul(s.load(&of_lanes), s.splat(2.0 / LEN as f32));
-                s.store(four_bit::scale(s, &subs, x, 0, variance), &mut scales[i * S::LANES..]);
+                s.store(four_bit::scale(s, &subs, x, variance, &mut w), &mut scales[i * S::LANES..]);
             }
 
             let mut extremes = [0.0; 64];
