@@ -15,7 +15,6 @@ use crate::license::License;
 use crate::pipeline::{Disk, Error, Run};
 use crate::plan::Plan;
 use crate::recipe::own_matrices;
-use crate::weights::Storage;
 
 /// What was found before the start.
 #[derive(Debug, Serialize)]
@@ -98,13 +97,7 @@ impl Preflight {
 impl Tensors {
     fn of(input: &Input) -> Self {
         let pieces = input.model.tensors.iter().flat_map(|tensor| tensor.data.pieces());
-        let mut used = BTreeSet::new();
-        for weight in pieces.map(|piece| &input.weights.list()[piece.weight]) {
-            match &weight.storage {
-                Storage::Plain(index) => drop(used.insert(*index)),
-                Storage::Encoded(encoded) => used.extend(encoded.parts()),
-            }
-        }
+        let used: BTreeSet<_> = pieces.flat_map(|piece| input.weights.list()[piece.weight].parts()).collect();
         let stored = input.weights.source().tensors().len();
         let tensors = input.model.tensors.iter();
         let named = tensors.map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice(), tensor.dtype));

@@ -97,19 +97,12 @@ impl Weights {
 
     /// The tensor that a weight is mainly stored in: by it its place in the files and its name in messages are known.
     pub fn main_tensor(&self, weight: &Weight) -> &TensorInfo {
-        let index = match &weight.storage {
-            Storage::Plain(index) => *index,
-            Storage::Encoded(encoded) => encoded.parts()[0],
-        };
-        &self.source.tensors()[index]
+        &self.source.tensors()[weight.parts()[0]]
     }
 
     /// Bytes of all tensors that make up `weight`.
     pub fn stored_bytes(&self, weight: &Weight) -> u64 {
-        match &weight.storage {
-            Storage::Plain(index) => self.source.tensors()[*index].bytes,
-            Storage::Encoded(encoded) => encoded.parts().iter().map(|part| self.source.tensors()[*part].bytes).sum(),
-        }
+        weight.parts().into_iter().map(|part| self.source.tensors()[part].bytes).sum()
     }
 
     /// Decodes a rectangle of `weight`, seen as `[rows, columns]`, into `dst`. For types with blocks of several
@@ -140,14 +133,9 @@ impl Weights {
     /// part is meant, which is exact for those stored row by row and harmless for others.
     pub fn release(&self, weight: &Weight, elements: Range<u64>) {
         let total = weight.elements().max(1);
-        let release = |index: usize| {
-            let tensor = &self.source.tensors()[index];
+        for tensor in weight.parts().into_iter().map(|part| &self.source.tensors()[part]) {
             let at = |element: u64| (u128::from(tensor.bytes) * u128::from(element) / u128::from(total)) as u64;
             self.source.release(tensor, at(elements.start)..at(elements.end));
-        };
-        match &weight.storage {
-            Storage::Plain(index) => release(*index),
-            Storage::Encoded(encoded) => encoded.parts().into_iter().for_each(release),
         }
     }
 }
@@ -160,6 +148,14 @@ impl Weight {
             shape: tensor.shape.clone(),
             dtype: tensor.dtype,
             storage: Storage::Plain(index),
+        }
+    }
+
+    /// The tensors that it is stored in, by their number in the source; the largest first.
+    pub fn parts(&self) -> Vec<usize> {
+        match &self.storage {
+            Storage::Plain(index) => vec![*index],
+            Storage::Encoded(encoded) => encoded.parts(),
         }
     }
 

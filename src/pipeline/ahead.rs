@@ -4,13 +4,14 @@
 //! announced span by span in the order of the work, [`AHEAD`] bytes before they are converted: far enough to keep a disk
 //! busy, and little beside the memory that the system has for files.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Mutex;
 
 use weightmill_formats::{Source, TensorInfo};
 
 use super::work::Work;
-use crate::weights::{Storage, Weights};
+use crate::weights::Weights;
 
 /// Bytes that are announced before they are needed.
 const AHEAD: u64 = 64 << 20;
@@ -21,7 +22,7 @@ const SPAN: u64 = 4 << 20;
 pub(super) struct ReadAhead<'a> {
     source: &'a dyn Source,
     spans: Vec<(&'a TensorInfo, Range<u64>)>,
-    /// Bytes of all spans, and of the source as the progress counts them: a weight that two tensors are made of is here twice.
+    /// Bytes of all spans, and of the source as the progress counts them: there, a tensor that two are made of may be twice.
     bytes: u64,
     total: u64,
     announced: Mutex<Announced>,
@@ -37,16 +38,14 @@ impl<'a> ReadAhead<'a> {
     /// For these works, which take `total` bytes of the source.
     pub fn new(works: &[&'a Work<'_>], weights: &'a Weights, total: u64) -> Self {
         let source = weights.source();
+        // Several tensors can be made of one that is stored, as of stacked projections.
+        let mut known = HashSet::new();
         let mut spans = Vec::new();
-        for piece in works.iter().flat_map(|work| work.tensor.data.pieces()) {
-            let parts = match &weights.list()[piece.weight].storage {
-                Storage::Plain(index) => vec![*index],
-                Storage::Encoded(encoded) => encoded.parts(),
-            };
-            for tensor in parts.into_iter().map(|part| &source.tensors()[part]) {
-                let starts = (0..tensor.bytes).step_by(SPAN as usize);
-                spans.extend(starts.map(|start| (tensor, start..tensor.bytes.min(start + SPAN))));
-            }
+        let pieces = works.iter().flat_map(|work| work.tensor.data.pieces());
+        for part in pieces.flat_map(|piece| weights.list()[piece.weight].parts()).filter(|part| known.insert(*part)) {
+            let tensor = &source.tensors()[part];
+            let starts = (0..tensor.bytes).step_by(SPAN as usize);
+            spans.extend(starts.map(|start| (tensor, start..tensor.bytes.min(start + SPAN))));
         }
         let bytes = spans.iter().map(|(_, span)| span.end - span.start).sum();
         Self { source, spans, bytes, total, announced: Mutex::default() }

@@ -44,7 +44,8 @@ pub(crate) trait Grid {
     /// The largest level.
     const TOP: i32;
 
-    /// The points near by all levels, worked out when first asked for: that takes some milliseconds, and memory to stay.
+    /// The points near by all levels, worked out by all cores when first asked for: that takes some milliseconds, and memory
+    /// to stay.
     fn neighbours() -> &'static Neighbours;
 }
 

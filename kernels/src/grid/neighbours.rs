@@ -1,5 +1,7 @@
 //! Which points of a grid come into question for levels that are no point (`iq2xs_init_impl`, `iq3xs_init_impl`).
 
+use std::ops::Range;
+
 /// For all groups of levels: the point that they are, or the points near by.
 pub(crate) struct Neighbours {
     dims: usize,
@@ -32,40 +34,35 @@ pub(crate) struct Near<'a> {
 impl Neighbours {
     /// Of groups of `dims` levels, 8 of three or 4 of eight. Points near by are those at the `shells` least distances.
     pub fn new(points: &[u16], dims: usize, shells: usize) -> Neighbours {
-        let (bits, count) = if dims == 8 { (2, 3usize.pow(8)) } else { (3, 8usize.pow(4)) };
-        let half_bits = bits * dims / 2;
-        let squares = squares(half_bits, bits);
-        let mut entries = vec![0; count];
-        let mut codes = Vec::new();
-        let mut distances = vec![0u8; points.len()];
-        for (number, entry) in entries.iter_mut().enumerate() {
-            let code = code(dims, number);
-            let row = |half: usize| &squares[half << half_bits..][..1 << half_bits];
-            let (low, high) = (row(code & ((1 << half_bits) - 1)), row(code >> half_bits));
-            let mut present = [false; 256];
-            for (distance, &point) in distances.iter_mut().zip(points) {
-                let point = usize::from(point);
-                *distance = low[point & ((1 << half_bits) - 1)] + high[point >> half_bits];
-                present[usize::from(*distance)] = true;
-            }
-            if present[0] {
-                let index = distances.iter().position(|&distance| distance == 0);
-                *entry = (index.expect("the point that is present") as u32) << LEN_BITS;
-                continue;
-            }
-            let start = codes.len() / 2;
-            for shell in (0..=255).filter(|&distance| present[usize::from(distance)]).take(shells) {
-                let near = points.iter().zip(&distances).filter(|(_, distance)| **distance == shell);
-                codes.extend(near.flat_map(|(point, _)| point.to_le_bytes()));
-            }
-            let len = codes.len() / 2 - start;
-            *entry = (start as u32) << LEN_BITS | len as u32;
-            assert!(start < 1 << (32 - LEN_BITS) && len <= MOST, "a grid of the format");
-            while !(codes.len() / 2).is_multiple_of(16) {
-                codes.extend_from_within(2 * start..2 * start + 2);
-            }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Neighbours::by_threads(threads, &Lists::new(points, dims, shells))
+    }
+
+    /// The numbers in equal parts, each by a thread of its own.
+    fn by_threads(threads: usize, lists: &Lists) -> Neighbours {
+        let part = |first| move || lists.of(first..(first + lists.count.div_ceil(threads)).min(lists.count));
+        let parts: Vec<_> = std::thread::scope(|scope| {
+            let starts = (0..lists.count).step_by(lists.count.div_ceil(threads));
+            let started: Vec<_> =
+                starts.map(|first| (first, std::thread::Builder::new().spawn_scoped(scope, part(first)))).collect();
+            // Where the system grants no further thread, this one does the part.
+            let done = started.into_iter().map(|(first, thread)| match thread {
+                Ok(thread) => thread.join().expect("no part panics"),
+                Err(_) => part(first)(),
+            });
+            done.collect()
+        });
+        let (mut entries, mut codes) = (Vec::with_capacity(lists.count), Vec::new());
+        for (of_part, near) in parts {
+            let start = (codes.len() / 2) as u32;
+            let is_point = |entry: u32| entry & ((1 << LEN_BITS) - 1) == 0;
+            entries.extend(
+                of_part.into_iter().map(|entry| if is_point(entry) { entry } else { entry + (start << LEN_BITS) }),
+            );
+            codes.extend(near);
         }
-        Neighbours { dims, entries: entries.into(), codes: codes.into() }
+        assert!(codes.len() / 2 < 1 << (32 - LEN_BITS), "a grid of the format");
+        Neighbours { dims: lists.dims, entries: entries.into(), codes: codes.into() }
     }
 
     /// What these levels are.
@@ -87,6 +84,60 @@ impl Neighbours {
             Place::Point(index) => index,
             Place::Between(_) => panic!("levels {code:#x} are no point"),
         }
+    }
+}
+
+/// What the lists are made from.
+struct Lists<'a> {
+    points: &'a [u16],
+    dims: usize,
+    shells: usize,
+    /// Groups of levels.
+    count: usize,
+    half_bits: usize,
+    squares: Vec<u8>,
+}
+
+impl<'a> Lists<'a> {
+    fn new(points: &'a [u16], dims: usize, shells: usize) -> Self {
+        let (bits, count) = if dims == 8 { (2, 3usize.pow(8)) } else { (3, 8usize.pow(4)) };
+        let half_bits = bits * dims / 2;
+        Lists { points, dims, shells, count, half_bits, squares: squares(half_bits, bits) }
+    }
+
+    /// Entries and codes of the groups of these numbers, as if there were no others.
+    fn of(&self, numbers: Range<usize>) -> (Vec<u32>, Vec<u8>) {
+        let (mut entries, mut codes) = (Vec::with_capacity(numbers.len()), Vec::new());
+        let mut distances = vec![0u8; self.points.len()];
+        for number in numbers {
+            let code = code(self.dims, number);
+            let half_bits = self.half_bits;
+            let row = |half: usize| &self.squares[half << half_bits..][..1 << half_bits];
+            let (low, high) = (row(code & ((1 << half_bits) - 1)), row(code >> half_bits));
+            let mut present = [false; 256];
+            for (distance, &point) in distances.iter_mut().zip(self.points) {
+                let point = usize::from(point);
+                *distance = low[point & ((1 << half_bits) - 1)] + high[point >> half_bits];
+                present[usize::from(*distance)] = true;
+            }
+            if present[0] {
+                let index = distances.iter().position(|&distance| distance == 0);
+                entries.push((index.expect("the point that is present") as u32) << LEN_BITS);
+                continue;
+            }
+            let start = codes.len() / 2;
+            for shell in (0..=255).filter(|&distance| present[usize::from(distance)]).take(self.shells) {
+                let near = self.points.iter().zip(&distances).filter(|(_, distance)| **distance == shell);
+                codes.extend(near.flat_map(|(point, _)| point.to_le_bytes()));
+            }
+            let len = codes.len() / 2 - start;
+            assert!(len <= MOST, "a grid of the format");
+            entries.push((start as u32) << LEN_BITS | len as u32);
+            while !(codes.len() / 2).is_multiple_of(16) {
+                codes.extend_from_within(2 * start..2 * start + 2);
+            }
+        }
+        (entries, codes)
     }
 }
 
@@ -131,3 +182,19 @@ static BASE_3: [u8; 256] = {
     }
     numbers
 };
+
+#[cfg(test)]
+mod tests {
+    use super::super::points;
+    use super::{Lists, Neighbours};
+
+    /// Parts of any size join to the same tables. What is in them, the blocks of the golden files tell.
+    #[test]
+    fn threads_make_no_difference() {
+        for (points, dims, shells) in [(&points::IQ2_256[..], 8, 2), (&points::IQ3_512, 4, 3)] {
+            let lists = Lists::new(points, dims, shells);
+            let [one, seven] = [1, 7].map(|threads| Neighbours::by_threads(threads, &lists));
+            assert_eq!((one.entries.len(), &one.entries, &one.codes), (lists.count, &seven.entries, &seven.codes));
+        }
+    }
+}
