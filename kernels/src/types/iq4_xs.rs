@@ -54,16 +54,13 @@ impl Encode for Iq4Xs {
         // No vector has less than 4 lanes.
         let (mut x, mut w) = ([[s.splat(0.0); GROUP]; SUBS / 4], [s.splat(0.0); GROUP]);
         for first in (batch.first..last).step_by(blocks) {
-            // The part of the vectors' blocks that `part` is.
-            let part = |part: usize| {
-                let first = first * SUBS + part * S::LANES;
-                let blocks_per_row = batch.blocks_per_row * SUBS;
-                Batch::new(s, batch.weights, batch.importance, GROUP, blocks_per_row, [first, batch.count * SUBS])
-            };
+            // The first sub-block of a vector, and how many there are of all.
+            let range = |vector: usize| [first * SUBS + vector * S::LANES, batch.count * SUBS];
             let x = &mut x[..SUBS.div_ceil(S::LANES)];
             let mut scales = [0.0; 64];
             for (i, x) in x.iter_mut().enumerate() {
-                let subs = part(i);
+                let blocks_per_row = batch.blocks_per_row * SUBS;
+                let subs = Batch::new(s, batch.weights, batch.importance, GROUP, blocks_per_row, range(i));
                 four_bit::load(s, &subs.rows(), x);
                 let mut of_lanes = [0.0; 64];
                 for (lane, square) in of_lanes[..S::LANES].iter_mut().enumerate() {
@@ -86,7 +83,7 @@ impl Encode for Iq4Xs {
                 let levels = unsigned_level::<S, HALF>(s, s.mul(inverse, scales));
                 let scales = s.mul(d, s.to_f32(s.sub_i32(levels, s.splat_i32(HALF))));
                 let bytes = four_bit::levels(s, x, scales);
-                store(s, &part(i), s.to_f16_bits(d), levels, &bytes, dst);
+                store(s, range(i), s.to_f16_bits(d), levels, &bytes, dst);
             }
         }
     }
@@ -104,7 +101,14 @@ fn extreme(scales: &[f32; SUBS]) -> f32 {
 
 /// Writes sub-blocks, and what belongs to them in the heads of their super-blocks.
 #[inline(always)]
-fn store<S: Simd>(s: S, subs: &Batch, d: S::I32, scales: S::I32, bytes: &[S::I32; GROUP / 2], dst: &mut [u8]) {
+fn store<S: Simd>(
+    s: S,
+    [first, count]: [usize; 2],
+    d: S::I32,
+    scales: S::I32,
+    bytes: &[S::I32; GROUP / 2],
+    dst: &mut [u8],
+) {
     let (mut ds, mut levels) = ([0; 64], [0; 64]);
     s.store_i32(d, &mut ds);
     s.store_i32(scales, &mut levels);
@@ -112,8 +116,8 @@ fn store<S: Simd>(s: S, subs: &Batch, d: S::I32, scales: S::I32, bytes: &[S::I32
     for (word, values) in batch::words::<S, 4>(s, bytes).into_iter().zip(&mut words) {
         s.store_i32(word, values);
     }
-    for lane in 0..S::LANES.min(subs.count - subs.first) {
-        let (block, sub) = ((subs.first + lane) / SUBS, (subs.first + lane) % SUBS);
+    for lane in 0..S::LANES.min(count - first) {
+        let (block, sub) = ((first + lane) / SUBS, (first + lane) % SUBS);
         let block = &mut dst[block * BYTES..][..BYTES];
         let level = levels[lane];
         if sub == 0 {
