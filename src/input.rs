@@ -146,11 +146,12 @@ impl Input {
     /// # Errors
     /// If a file beside the weights cannot be read, or if a GGUF file's model cannot be restored.
     pub fn publish(&self) -> Result<Published, InputError> {
-        match &self.checkpoint {
-            Some(checkpoint) => Ok(publish::of_checkpoint(checkpoint, &self.weights, self.model.own_names)?),
+        let published = match &self.checkpoint {
+            Some(checkpoint) => publish::of_checkpoint(checkpoint, &self.weights, self.model.own_names)?,
             None => publish::of_gguf(&self.model, &self.weights)
-                .map_err(|error| InputError::NotRestorable { path: self.path.clone(), error }),
-        }
+                .map_err(|error| InputError::NotRestorable { path: self.path.clone(), error })?,
+        };
+        Ok(published.with_experts(&self.model))
     }
 
     /// What output files are named after: the folder's own name, a single file's stem, or a GGUF file's stem without

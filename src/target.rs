@@ -78,6 +78,14 @@ impl Target {
         }
     }
 
+    /// The scheme, if it is a folder of quantized weights.
+    pub(crate) fn scheme(self) -> Option<&'static OutputScheme> {
+        match self {
+            Target::Scheme(scheme) => Some(scheme),
+            Target::Gguf(_) | Target::Checkpoint(_) => None,
+        }
+    }
+
     /// True for a folder, false for GGUF.
     pub fn is_folder(self) -> bool {
         self.recipe().is_none()

@@ -99,6 +99,20 @@ impl View {
         Self { base: 0, rows, columns: Axis::new(columns, 1) }
     }
 
+    /// Of the rows of `count` matrices below each other those of matrix `number`; `None` if they are not a view.
+    pub fn matrix(&self, count: u64, number: u64) -> Option<Self> {
+        let (outer, inner) = self.rows.split_first()?;
+        let (stride, rows) = match inner {
+            [] if outer.length.is_multiple_of(count.max(1)) => {
+                let rows = outer.length / count.max(1);
+                (rows.saturating_mul(outer.stride), vec![Axis::new(rows, outer.stride)])
+            }
+            [_, ..] if outer.length == count => (outer.stride, inner.to_vec()),
+            _ => return None,
+        };
+        Some(Self { base: self.base.saturating_add(number.saturating_mul(stride)), rows, columns: self.columns })
+    }
+
     /// Number of rows.
     pub fn row_count(&self) -> u64 {
         self.rows.iter().fold(1, |rows, axis| rows.saturating_mul(axis.length))

@@ -128,7 +128,11 @@ impl<'a> Converter<'a> {
             None => Ok(()),
         };
         let (level, first) = (self.level, rows.start);
-        let chunk = Chunk { rows, weights, importance: coded.importance, divisor };
+        let importance = coded.importance.map(|all| {
+            let matrix = first / work.rows_per_expert;
+            &all[matrix * work.columns..(matrix + 1) * work.columns]
+        });
+        let chunk = Chunk { rows, weights, importance, divisor };
         let result = coded.coder.encode(level, &chunk, &mut self.scratch, write);
         result.map_err(|stop| match stop {
             Stop::Write(error) => error,

@@ -8,6 +8,7 @@ use weightmill_kernels::Dtype;
 use super::Error;
 use crate::model::{Map, ModelTensor, Piece, TensorData};
 use crate::plan::{Coded, Input, Plan, PlannedTensor};
+use crate::publish::Published;
 use crate::scheme::{Coder, Coding};
 use crate::weights::{Weight, Weights};
 
@@ -61,7 +62,7 @@ pub(super) struct CodedWeight<'a> {
     pub coding: Coding,
     /// What codes it.
     pub coder: Coder,
-    /// Importance: one weight per column.
+    /// Importance: one weight per column, and of a stack per matrix.
     pub importance: Option<&'a [f32]>,
     /// Number of the weights that have a divisor of scales in common, if there is one.
     pub divisor: Option<usize>,
@@ -82,20 +83,20 @@ impl<'a> Work<'a> {
     /// Every tensor that some output wants, in the order in which it lies in the source.
     pub fn list(plan: &Plan, input: &Input<'a>, importance: &'a Importance) -> Result<Vec<Self>, Error> {
         let weights = input.weights;
-        let of_model = input.model.tensors.as_slice();
-        let published = input.published.map_or(&[][..], |published| &published.tensors);
-        let mut works: Vec<Option<Work<'a>>> = of_model.iter().chain(published).map(|_| None).collect();
+        let of_model: Vec<&ModelTensor> = input.model.tensors.iter().collect();
+        let published: Vec<&ModelTensor> = input.published.into_iter().flat_map(Published::all).collect();
+        let mut works: Vec<Option<Work<'a>>> = of_model.iter().chain(&published).map(|_| None).collect();
         let (mut first_file, mut first_set) = (0, 0);
         for (number, output) in plan.outputs.iter().enumerate() {
             let (tensors, first) = match output.target.is_folder() {
-                false => (of_model, 0),
-                true => (published, of_model.len()),
+                false => (&of_model, 0),
+                true => (&published, of_model.len()),
             };
             let mut sets = 0;
             for planned in &output.tensors {
                 let slot = &mut works[first + planned.index];
                 if slot.is_none() {
-                    *slot = Some(Work::new(&tensors[planned.index], weights)?);
+                    *slot = Some(Work::new(tensors[planned.index], weights)?);
                 }
                 let work = slot.as_mut().expect("set above");
                 let place = Place { file: first_file + planned.part, offset: planned.range.start };
@@ -254,7 +255,9 @@ impl<'a> Work<'a> {
                 let coder = coded.coding.coder([self.rows, self.columns]);
                 let entry =
                     planned.importance.as_ref().map(|entry| importance.get(entry).expect("an entry of the matrix"));
-                let importance = entry.map(|all| &all[coded.expert * self.columns..(coded.expert + 1) * self.columns]);
+                let matrices = self.rows / self.rows_per_expert.max(1);
+                let range = coded.expert * self.columns..(coded.expert + matrices) * self.columns;
+                let importance = entry.map(|all| &all[range]);
                 let divisor = coded.coding.scheme.has_divisor().then_some(first_set + coded.set);
                 let places = vec![place; coder.layout.tensors.len()];
                 self.coded.push(CodedWeight { output, coding: coded.coding, coder, importance, divisor, places });
@@ -374,10 +377,10 @@ impl<'a> Work<'a> {
 
     /// The run of rows, of at most [`Work::chunk_rows`], that begins with row `first`.
     pub fn chunk_at(&self, first: usize) -> Range<usize> {
-        if !self.coded.is_empty() {
-            return first..self.rows.min(first.saturating_add(self.chunk_rows));
-        }
         let expert = (first / self.rows_per_expert + 1) * self.rows_per_expert;
+        if !self.coded.is_empty() {
+            return first..expert.min(first.saturating_add(self.chunk_rows));
+        }
         let piece = self.starts.get(self.starts.partition_point(|start| *start <= first)).copied();
         first..expert.min(piece.unwrap_or(self.rows)).min(first.saturating_add(self.chunk_rows))
     }

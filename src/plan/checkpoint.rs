@@ -45,8 +45,9 @@ pub(super) fn plan(input: &Input<'_>, request: &Request, wanted: &Output) -> Res
         false => matches!(tensor.dtype, Dtype::BF16 | Dtype::F16),
     };
     let mixed = published.tensors.iter().any(narrower);
-    for (index, tensor) in published.tensors.iter().enumerate() {
-        let weight = chosen.as_ref().and_then(|chosen| chosen.tensors[index].as_ref());
+    let arrangement = wanted.target.scheme().map(|scheme| scheme.experts);
+    for (number, (index, tensor)) in published.arranged(arrangement).into_iter().enumerate() {
+        let weight = chosen.as_ref().and_then(|chosen| chosen.weights[number].as_ref());
         if let Some(weight) = weight {
             output.tensors.extend(coded(input, index, tensor, weight)?);
             continue;
@@ -66,7 +67,7 @@ pub(super) fn plan(input: &Input<'_>, request: &Request, wanted: &Output) -> Res
         output.tensors.push(planned(index, tensor.name.clone(), tensor.shape.clone(), from, (via, to)));
     }
     warn_of_idle_options(request, &mut output);
-    check_codecs(&published.tensors, &output)?;
+    check_codecs(&published.all().collect::<Vec<_>>(), &output)?;
     let shard_bytes = match request.split {
         Split::Bytes(bytes) => bytes,
         Split::Never | Split::AsInput => SHARD_BYTES,
@@ -86,7 +87,7 @@ fn coded(
     tensor: &ModelTensor,
     weight: &scheme::Weight,
 ) -> Result<Vec<PlannedTensor>, PlanError> {
-    let size = [tensor.shape[0], tensor.shape[1]];
+    let size = scheme::size(tensor);
     let too_large = || PlanError::Address { name: tensor.name.clone() };
     let layout = match size.map(usize::try_from) {
         [Ok(rows), Ok(columns)] => weight.coding.layout([rows, columns]),
@@ -94,14 +95,20 @@ fn coded(
     };
     let module = module_of(&tensor.name).unwrap_or(&tensor.name);
     let parts = layout.tensors.iter().enumerate().map(|(number, part)| {
-        let shape = part.shape.iter().map(|&length| length as u64).collect();
+        let mut shape: Vec<u64> = part.shape.iter().map(|&length| length as u64).collect();
+        // formats that have stacks have a row of every tensor for each row of the weight
+        if let [matrices, rows, _] = tensor.shape[..] {
+            shape.splice(..1, [matrices, rows]);
+        }
         let name = format!("{module}.{}", part.name);
         let planned = planned(index, name, shape, Stored::of(input, tensor), (Dtype::F32, part.dtype));
         let coding = weight.coding;
         let (entry, expert) = weight.importance.clone().unzip();
         let (set, fallback, expert) = (weight.set, weight.fallback, expert.unwrap_or(0));
         let coded = Coded { coding, tensor: number, set, size, expert, fallback };
-        PlannedTensor { coded: Some(coded), importance: entry, lossless: false, ..planned }
+        // of the codes alone: numbers are not weighed
+        let weighing = weight.weighing.filter(|_| number == 0);
+        PlannedTensor { coded: Some(coded), importance: entry, weighing, lossless: false, ..planned }
     });
     Ok(parts.collect())
 }

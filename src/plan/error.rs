@@ -70,7 +70,10 @@ pub enum PlanError {
     NoSuchGroups { scheme: &'static str, group: GroupSize, known: String },
     #[error("{scheme}: no matrix lies in a numbered decoder block (layers, h or blocks) and has rows that fill groups")]
     NothingToCode { scheme: &'static str },
-    #[error("{scheme}: {} is of an expert, and experts are not stacked yet as MLX wants them", name.escape_debug())]
+    #[error(
+        "{scheme}: {} is of an expert, and how mlx-lm wants those of this model_type is not known here; take another scheme",
+        name.escape_debug()
+    )]
     Experts { scheme: &'static str, name: String },
     #[error("tensor {} is larger than this computer's address space", name.escape_debug())]
     Address { name: String },

@@ -101,7 +101,11 @@ pub(super) fn assign(
             noise.push(tensor.name.clone());
         } else if let Some(view) = view.filter(|_| matters) {
             tensor.weighing = Some(match &tensor.importance {
-                Some(entry) => gaps.add(&tensor.name, entry, &model.shape, view.summary),
+                Some(entry) => {
+                    let columns = model.shape.last().copied().unwrap_or(1) as usize;
+                    let matrices = 0..expected_values(&model.shape) as usize / columns.max(1);
+                    gaps.add(&tensor.name, entry, matrices, columns, view.summary)
+                }
                 None => {
                     missing.push(tensor.name.clone());
                     // llama-imatrix measures no embeddings, and the output only on request.
@@ -141,28 +145,34 @@ pub(super) fn assign(
 
 /// Tensors for which the matrix has an entry that says nothing about some of their matrices.
 #[derive(Default)]
-struct Gaps {
+pub(super) struct Gaps {
     /// Neutral there: nothing was measured, or what cannot be.
     neutral: Vec<String>,
     /// Zero throughout there.
     zero: Vec<String>,
     /// These, and tensors without an entry that should have one.
-    all: Vec<String>,
+    pub all: Vec<String>,
 }
 
 impl Gaps {
-    /// Notes what the entry lacks.
-    fn add(&mut self, name: &str, entry: &str, shape: &[u64], summary: &ImportanceSummary) -> Weighing {
-        let columns = shape.last().copied().unwrap_or(1) as usize;
-        let matrices = expected_values(shape) as usize / columns.max(1);
+    /// Notes what the entry lacks of these matrices, which have so many columns each.
+    pub fn add(
+        &mut self,
+        name: &str,
+        entry: &str,
+        matrices: Range<usize>,
+        columns: usize,
+        summary: &ImportanceSummary,
+    ) -> Weighing {
         let within = |ranges: &BTreeMap<String, Vec<Range<usize>>>| {
             let ranges = ranges.get(entry).map_or(&[][..], Vec::as_slice);
             let lies_in = |number: &usize| {
                 ranges.iter().any(|range| range.start <= number * columns && (number + 1) * columns <= range.end)
             };
-            (0..matrices).filter(lies_in).count()
+            matrices.clone().filter(lies_in).count()
         };
         let (neutral, zero) = (within(&summary.gaps), within(&summary.zeros));
+        let matrices = matrices.len();
         let text = |count: usize| match matrices {
             0 | 1 => name.to_owned(),
             _ => format!("{name} ({count} of {matrices} matrices)"),
@@ -180,7 +190,7 @@ impl Gaps {
         if neutral + zero == matrices { Weighing::None } else { Weighing::Partial }
     }
 
-    fn warn(&self, warnings: &mut Vec<String>) {
+    pub fn warn(&self, warnings: &mut Vec<String>) {
         if !self.neutral.is_empty() {
             let (count, names) = (tensors(&self.neutral), list(&self.neutral));
             warnings.push(format!(

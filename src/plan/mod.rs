@@ -187,7 +187,7 @@ pub struct Coded {
     pub set: usize,
     /// Rows and columns of the weight.
     pub size: [u64; 2],
-    /// Of an entry of the importance matrix for several experts, which one is meant.
+    /// Of an entry of the importance matrix for several experts, which one is meant; of a stack of several the first.
     pub expert: usize,
     /// The shape did not allow the size of groups that was wanted.
     pub fallback: bool,

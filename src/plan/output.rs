@@ -38,7 +38,7 @@ pub(super) fn plan(input: &Input<'_>, request: &Request, wanted: &Output) -> Res
     } else {
         quantize(input, recipe, request, &mut output)?
     };
-    check_codecs(&input.model.tensors, &output)?;
+    check_codecs(&input.model.tensors.iter().collect::<Vec<_>>(), &output)?;
     parts::lay_out(&mut output, &metadata, request.split, input)?;
     Ok(output)
 }
@@ -230,7 +230,7 @@ fn check_requantizing(input: &Input<'_>, output: &OutputPlan) -> Result<(), Plan
 }
 
 /// Checks that the kernels can do what is planned.
-pub(super) fn check_codecs(tensors: &[ModelTensor], output: &OutputPlan) -> Result<(), PlanError> {
+pub(super) fn check_codecs(tensors: &[&ModelTensor], output: &OutputPlan) -> Result<(), PlanError> {
     for &PlannedTensor { index, ref name, from, ref scheme, lossless, via, to, ref coded, .. } in &output.tensors {
         if coded.is_some() || lossless || scheme.is_none() && from == via && via == to {
             continue;

@@ -5,17 +5,20 @@ use std::collections::{BTreeMap, HashMap};
 use weightmill_kernels::Dtype;
 
 use super::error::list;
+use super::importance::Gaps;
 use super::output::Stored;
-use super::{Input, PlanError, importance};
+use super::{Input, PlanError, Weighing, importance};
 use crate::model::{Map, ModelTensor};
 use crate::options::{Fallback, GroupSize, Request, Search};
 use crate::publish::Published;
-use crate::scheme::{Coding, Outcome, OutputScheme, Statement, fused, is_chosen, is_outside, module_of, stacked};
+use crate::scheme::{
+    Arrangement, Coding, Outcome, OutputScheme, Statement, fused, is_chosen, is_of_experts, is_outside, module_of, stacked,
+};
 
 /// What is decided for all tensors of a checkpoint.
 pub(super) struct Chosen {
-    /// For every tensor what codes it, if something does.
-    pub tensors: Vec<Option<Weight>>,
+    /// For every tensor in the scheme's arrangement what codes it, if something does.
+    pub weights: Vec<Option<Weight>>,
     /// What config.json says of it.
     pub statement: Statement,
     /// Type of the tensors that are not coded.
@@ -28,10 +31,18 @@ pub(super) struct Weight {
     pub coding: Coding,
     /// Number of the weights that share a divisor with it.
     pub set: usize,
-    /// Entry of the importance matrix, and which of its experts.
+    /// Entry of the importance matrix, and its first expert that is meant.
     pub importance: Option<(String, usize)>,
+    /// How the columns are weighed, where there is an importance matrix and scales are searched.
+    pub weighing: Option<Weighing>,
     /// The rows do not fill groups of the size that was wanted.
     pub fallback: bool,
+}
+
+/// Rows, over all matrices of a stack, and columns of a weight.
+pub(super) fn size(tensor: &ModelTensor) -> [u64; 2] {
+    let (columns, rows) = tensor.shape.split_last().unwrap_or((&1, &[]));
+    [rows.iter().fold(1, |rows: u64, length| rows.saturating_mul(*length)), *columns]
 }
 
 /// Decides.
@@ -55,13 +66,15 @@ pub(super) fn choose(
     let search = if searches { options.search.unwrap_or_default() } else { Search::AbsMax };
     let float = float_type(published);
 
-    let candidates = candidates(input, scheme, published);
-    let groups = groups_of_sets(scheme, wanted, published, &candidates);
-    let mut chosen = Chosen { tensors: vec![None; published.tensors.len()], statement: Statement::default(), float };
+    let arranged = published.arranged(Some(scheme.experts));
+    let tensors: Vec<&ModelTensor> = arranged.iter().map(|(_, tensor)| *tensor).collect();
+    let candidates = candidates(input, scheme, published, &arranged);
+    let groups = groups_of_sets(scheme, wanted, &tensors, &candidates);
+    let mut chosen = Chosen { weights: vec![None; tensors.len()], statement: Statement::default(), float };
     let mut sets: HashMap<String, usize> = HashMap::new();
     let (mut smaller, mut left): (BTreeMap<String, Vec<String>>, Vec<String>) = Default::default();
-    for &(index, module) in &candidates {
-        let tensor = &published.tensors[index];
+    for &(number, module) in &candidates {
+        let tensor = tensors[number];
         let Some(group) = groups[&stacked(module)] else {
             left.push(tensor.name.clone());
             continue;
@@ -72,11 +85,13 @@ pub(super) fn choose(
         let next = sets.len();
         let set = *sets.entry(fused(module)).or_insert(next);
         let coding = Coding { scheme, group, asymmetric, float, search };
-        chosen.tensors[index] = Some(Weight { coding, set, importance: None, fallback: group != wanted });
+        let fallback = group != wanted;
+        chosen.weights[number] = Some(Weight { coding, set, importance: None, weighing: None, fallback });
     }
-    check(input, request, scheme, published, &chosen)?;
-    if request.types.fallback == Fallback::Error && !(left.is_empty() && smaller.is_empty()) {
-        let names = smaller.into_values().flatten().chain(left).collect();
+    check(input, request, scheme, &tensors, &chosen)?;
+    let stacks = left_stacks(&tensors, &chosen);
+    if request.types.fallback == Fallback::Error && !(left.is_empty() && smaller.is_empty() && stacks.is_empty()) {
+        let names = smaller.into_values().flatten().chain(left).chain(stacks).collect();
         return Err(PlanError::Fallback { recipe: scheme.name, names });
     }
     for (group, names) in smaller {
@@ -87,10 +102,14 @@ pub(super) fn choose(
         let names = list(&left);
         warnings.push(format!("not quantized, as rows or columns do not fill what {} needs: {names}", scheme.name));
     }
-    if search != Search::AbsMax {
-        assign_importance(input, request, published, &mut chosen, warnings)?;
+    if !stacks.is_empty() {
+        let names = list(&stacks);
+        warnings.push(format!("not quantized, as nothing says how experts lie in them: {names}"));
     }
-    chosen.statement = state(scheme, wanted, asymmetric, published, &chosen);
+    if search != Search::AbsMax {
+        assign_importance(input, request, scheme, &tensors, &mut chosen, warnings)?;
+    }
+    chosen.statement = state(scheme, wanted, asymmetric, &tensors, &chosen);
     Ok(chosen)
 }
 
@@ -124,27 +143,34 @@ fn float_type(published: &Published) -> Dtype {
 }
 
 /// The matrices that the scheme would code, each with its module.
-fn candidates<'a>(input: &Input<'_>, scheme: &'static OutputScheme, published: &'a Published) -> Vec<(usize, &'a str)> {
+fn candidates<'a>(
+    input: &Input<'_>,
+    scheme: &'static OutputScheme,
+    published: &Published,
+    arranged: &[(usize, &'a ModelTensor)],
+) -> Vec<(usize, &'a str)> {
     let config = published.config.as_ref();
     let blocks = config.and_then(|config| {
         let text = config.get("text_config").and_then(|text| text.get("num_hidden_layers"));
         config.get("num_hidden_layers").or(text)?.as_u64()
     });
-    let candidate = |(index, tensor): (usize, &'a ModelTensor)| {
-        let module = module_of(&tensor.name).filter(|_| tensor.shape.len() == 2)?;
+    let candidate = |(number, &(index, tensor)): (usize, &(usize, &'a ModelTensor))| {
+        let is_stack = index >= published.tensors.len() && tensor.shape.len() == 3;
+        let module = module_of(&tensor.name).filter(|_| tensor.shape.len() == 2 || is_stack)?;
         let stored = Stored::of(input, tensor);
         let decodes = stored.is_encoded() || stored.dtype.info().dequantize.is_some();
-        let wanted = is_chosen(module, blocks) || scheme.embeddings && is_outside(module);
-        (wanted && decodes).then_some((index, module))
+        let kept = module.rsplit('.').next().is_some_and(|last| scheme.kept.contains(&last));
+        let wanted = is_chosen(module, blocks) && !kept || scheme.embeddings && is_outside(module);
+        (wanted && decodes).then_some((number, module))
     };
-    published.tensors.iter().enumerate().filter_map(candidate).collect()
+    arranged.iter().enumerate().filter_map(candidate).collect()
 }
 
 /// The size of groups for weights that become one when they are loaded: one that the rows of all of them fill.
 fn groups_of_sets(
     scheme: &'static OutputScheme,
     wanted: GroupSize,
-    published: &Published,
+    tensors: &[&ModelTensor],
     candidates: &[(usize, &str)],
 ) -> HashMap<String, Option<GroupSize>> {
     let mut groups: HashMap<String, Option<GroupSize>> = HashMap::new();
@@ -152,9 +178,8 @@ fn groups_of_sets(
         let place = group.and_then(|group| scheme.groups.iter().position(|other| *other == group));
         place.unwrap_or(usize::MAX)
     };
-    for (index, module) in candidates {
-        let size = [published.tensors[*index].shape[0], published.tensors[*index].shape[1]];
-        let own = scheme.group(size, wanted);
+    for (number, module) in candidates {
+        let own = scheme.group(size(tensors[*number]), wanted);
         let group = groups.entry(stacked(module)).or_insert(own);
         // what is later in the list is also what fewer rows allow
         if order(own) > order(*group) {
@@ -164,19 +189,27 @@ fn groups_of_sets(
     groups
 }
 
+/// Stacks of experts' matrices that stay as they are.
+fn left_stacks(tensors: &[&ModelTensor], chosen: &Chosen) -> Vec<String> {
+    let left = tensors.iter().zip(&chosen.weights).filter(|(tensor, weight)| {
+        weight.is_none() && tensor.shape.len() == 3 && is_of_experts(&tensor.name)
+    });
+    left.map(|(tensor, _)| tensor.name.clone()).collect()
+}
+
 fn check(
     input: &Input<'_>,
     request: &Request,
     scheme: &'static OutputScheme,
-    published: &Published,
+    tensors: &[&ModelTensor],
     chosen: &Chosen,
 ) -> Result<(), PlanError> {
-    let coded = || published.tensors.iter().zip(&chosen.tensors).filter(|(_, weight)| weight.is_some());
+    let coded = || tensors.iter().zip(&chosen.weights).filter(|(_, weight)| weight.is_some());
     if coded().next().is_none() {
         return Err(PlanError::NothingToCode { scheme: scheme.name });
     }
-    if scheme.embeddings
-        && let Some((tensor, _)) = coded().find(|(tensor, _)| tensor.name.contains(".experts."))
+    if scheme.experts == Arrangement::Stacked
+        && let Some(tensor) = tensors.iter().find(|tensor| is_of_experts(&tensor.name))
     {
         return Err(PlanError::Experts { scheme: scheme.name, name: tensor.name.clone() });
     }
@@ -190,51 +223,88 @@ fn check(
     Ok(())
 }
 
+/// A tensor of GGUF, and its first matrix that is meant.
+#[derive(Clone, Copy)]
+struct Holder<'a> {
+    name: &'a str,
+    matrix: usize,
+    matrices: usize,
+}
+
+/// The tensors of GGUF that have the columns of stored weights: by the number of the weight and the first element that they
+/// have of it.
+fn holders<'a>(input: &Input<'a>) -> HashMap<(usize, u64), Holder<'a>> {
+    let mut holders = HashMap::new();
+    for tensor in &input.model.tensors {
+        let pieces = tensor.data.pieces();
+        let matrices = if tensor.shape.len() > 2 { tensor.shape[0] as usize } else { 1 };
+        let columns = tensor.shape.last().copied().unwrap_or(1);
+        for (number, piece) in pieces.iter().enumerate() {
+            if piece.map != Map::Same || piece.view.columns.length != columns {
+                continue;
+            }
+            let mut hold = |first: u64, matrix: usize| {
+                holders.entry((piece.weight, first)).or_insert(Holder { name: &tensor.name, matrix, matrices });
+            };
+            if matrices == pieces.len() {
+                hold(piece.view.base, number);
+            } else {
+                let view = |matrix: usize| piece.view.matrix(matrices as u64, matrix as u64);
+                (0..matrices).filter_map(|matrix| Some((view(matrix)?.base, matrix))).for_each(|(first, matrix)| hold(first, matrix));
+            }
+        }
+    }
+    holders
+}
+
 /// Gives every coded weight its entry of the importance matrix, which bears the names of GGUF.
 fn assign_importance(
     input: &Input<'_>,
     request: &Request,
-    published: &Published,
+    scheme: &'static OutputScheme,
+    tensors: &[&ModelTensor],
     chosen: &mut Chosen,
     warnings: &mut Vec<String>,
 ) -> Result<(), PlanError> {
     let Some(view) = importance::filtered(input, &request.importance) else { return Ok(()) };
-    // For every stored weight the tensor of GGUF that has its columns, and which of its matrices.
-    let mut holders: HashMap<usize, (&str, usize, usize)> = HashMap::new();
-    for tensor in &input.model.tensors {
-        let pieces = tensor.data.pieces();
-        let matrices = if tensor.shape.len() > 2 { tensor.shape[0] as usize } else { 1 };
-        for (number, piece) in pieces.iter().enumerate() {
-            let weight = &input.weights.list()[piece.weight];
-            let whole_rows = piece.view.columns.stride == 1 && piece.view.columns.length == weight.columns() as u64;
-            if whole_rows && piece.map == Map::Same && weight.shape.len() == 2 {
-                let expert = if matrices == pieces.len() { number } else { 0 };
-                holders.entry(piece.weight).or_insert((&tensor.name, expert, matrices));
-            }
-        }
-    }
+    let holders = holders(input);
     let mut missing = Vec::new();
-    for (tensor, weight) in published.tensors.iter().zip(&mut chosen.tensors) {
+    let mut gaps = Gaps::default();
+    for (tensor, weight) in tensors.iter().zip(&mut chosen.weights) {
         let Some(weight) = weight else { continue };
-        let holder = tensor.data.pieces().first().and_then(|piece| holders.get(&piece.weight));
-        let entry = holder.and_then(|&(name, expert, matrices)| {
-            let values = *view.entries.get(name)?;
-            Some((name, expert, matrices, values))
+        let holder = tensor.data.pieces().first().and_then(|piece| {
+            // parts of a matrix see the same columns as its beginning
+            let at = |first| holders.get(&(piece.weight, first)).copied();
+            at(piece.view.base).or_else(|| at(0).filter(|_| tensor.shape.len() == 2))
         });
-        let Some((name, expert, matrices, found)) = entry else {
+        let entry = holder.and_then(|holder| Some((holder, *view.entries.get(holder.name)?)));
+        let columns = tensor.shape.last().copied().unwrap_or(1);
+        let Some((Holder { name, matrix, matrices }, found)) = entry else {
             missing.push(tensor.name.clone());
+            weight.weighing = Some(Weighing::None);
+            let expected = !module_of(&tensor.name).is_some_and(is_outside);
+            if expected && holder.is_none_or(|holder| request.importance.keeps(holder.name)) {
+                gaps.all.push(tensor.name.clone());
+            }
             continue;
         };
-        let expected = tensor.shape[1].saturating_mul(matrices as u64);
+        let expected = columns.saturating_mul(matrices as u64);
         if found as u64 != expected {
             return Err(PlanError::ImportanceSize { name: name.to_owned(), found, expected });
         }
-        weight.importance = Some((name.to_owned(), expert));
+        let count = if tensor.shape.len() > 2 { tensor.shape[0] as usize } else { 1 };
+        let own = matrix..matrix.saturating_add(count).min(matrices);
+        weight.weighing = Some(gaps.add(&tensor.name, name, own, columns as usize, view.summary));
+        weight.importance = Some((name.to_owned(), matrix));
+    }
+    if request.strict_importance && !gaps.all.is_empty() {
+        return Err(PlanError::ImportanceGaps { recipe: scheme.name, names: gaps.all });
     }
     if !missing.is_empty() {
         let (count, names) = (super::error::tensors(&missing), list(&missing));
         warnings.push(format!("the importance matrix has nothing for {count}, quantized without: {names}"));
     }
+    gaps.warn(warnings);
     Ok(())
 }
 
@@ -242,14 +312,26 @@ fn state(
     scheme: &'static OutputScheme,
     group: GroupSize,
     asymmetric: bool,
-    published: &Published,
+    tensors: &[&ModelTensor],
     chosen: &Chosen,
 ) -> Statement {
-    let tensors = || published.tensors.iter().zip(&chosen.tensors);
-    let coded: Vec<(&str, GroupSize)> = tensors()
-        .filter_map(|(tensor, weight)| Some((module_of(&tensor.name)?, weight.as_ref()?.coding.group)))
-        .collect();
-    let left = tensors().filter(|(tensor, weight)| weight.is_none() && tensor.shape.len() == 2);
-    let left: Vec<&str> = left.filter_map(|(tensor, _)| module_of(&tensor.name)).collect();
+    let all = || tensors.iter().zip(&chosen.weights);
+    let coded: Vec<(&str, GroupSize)> =
+        all().filter_map(|(tensor, weight)| Some((module_of(&tensor.name)?, weight.as_ref()?.coding.group))).collect();
+    let left = all().filter(|(_, weight)| weight.is_none()).filter_map(|(tensor, _)| match tensor.shape.len() {
+        2 => module_of(&tensor.name),
+        3 if is_of_experts(&tensor.name) => experts_module(&tensor.name),
+        _ => None,
+    });
+    let mut left: Vec<&str> = left.collect();
+    left.dedup();
     (scheme.configure)(&Outcome { scheme, group, asymmetric, coded: &coded, left: &left })
+}
+
+/// The module that has a stack of experts' matrices.
+fn experts_module(name: &str) -> Option<&str> {
+    match name.find(".experts.") {
+        Some(at) => Some(&name[..at + ".experts".len()]),
+        None => module_of(name),
+    }
 }

@@ -69,7 +69,7 @@ pub fn of_checkpoint(
         }
         config => config,
     };
-    Ok(Published { tensors: tensors.collect(), stem, config, files, notes })
+    Ok(Published { tensors: tensors.collect(), stem, config, files, notes, ..Published::default() })
 }
 
 /// Removes what a config says of quantization; returns the keys.

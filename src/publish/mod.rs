@@ -9,7 +9,8 @@ mod gguf;
 
 use weightmill_kernels::Dtype;
 
-use crate::model::ModelTensor;
+use crate::model::{Model, ModelTensor};
+use crate::scheme::{Arrangement, Experts};
 
 pub use folder::of_checkpoint;
 pub use gguf::of_gguf;
@@ -72,4 +73,27 @@ pub struct Published {
     pub files: Vec<(String, Vec<u8>)>,
     /// What should be said.
     pub notes: Vec<String>,
+    /// Matrices of experts as formats of quantized weights have them.
+    pub experts: Experts,
+}
+
+impl Published {
+    /// With the experts of `model`, which this is, in every arrangement.
+    pub fn with_experts(self, model: &Model) -> Self {
+        let experts = Experts::of(&self.tensors, model, self.config.as_ref());
+        Published { experts, ..self }
+    }
+
+    /// All tensors that are written in some arrangement, the published ones first.
+    pub fn all(&self) -> impl Iterator<Item = &ModelTensor> {
+        self.tensors.iter().chain(self.experts.others())
+    }
+
+    /// The tensors in an arrangement (as they are published if there is none), each with its number among [all](Self::all).
+    pub(crate) fn arranged(&self, arrangement: Option<Arrangement>) -> Vec<(usize, &ModelTensor)> {
+        match arrangement {
+            None => self.tensors.iter().enumerate().collect(),
+            Some(arrangement) => self.experts.arranged(&self.tensors, arrangement),
+        }
+    }
 }

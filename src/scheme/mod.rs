@@ -7,6 +7,7 @@
 //! Shapes, counts and indices come from the files. All are checked here, before any weight is decoded.
 
 mod apply;
+mod arithmetic;
 mod awq;
 mod bitsandbytes;
 mod codes;
@@ -14,6 +15,8 @@ mod coding;
 mod configure;
 mod encode;
 mod error;
+mod experts;
+mod fit;
 mod fp4;
 mod fp8;
 mod gptq;
@@ -41,8 +44,11 @@ use weightmill_formats::{Source, TensorInfo};
 use weightmill_kernels::{Dtype, Level};
 
 pub(crate) use configure::{Outcome, Statement};
-pub(crate) use encode::{Chunk, Coder, Scratch, ScratchSize, Stop, divisor};
+pub(crate) use encode::{Chunk, Coder, Scratch, ScratchSize, Stop};
 pub use error::{Fault, Place, SchemeError};
+pub use experts::Experts;
+pub(crate) use experts::{Arrangement, is_of_experts};
+pub(crate) use fit::divisor;
 pub use output::{Coding, OUTPUT_SCHEMES, OutputScheme};
 pub(crate) use select::{fused, is_chosen, is_outside, module as module_of, stacked};
 pub use settings::quantization_config;

@@ -3,7 +3,9 @@
 use weightmill_kernels::Dtype;
 
 use super::configure::{self, Configure};
-use super::encode::{Arithmetic, Coder, PowerRule, ZeroRule};
+use super::arithmetic::{Arithmetic, PowerRule, ZeroRule};
+use super::encode::Coder;
+use super::experts::Arrangement;
 use super::layout::Layout;
 use super::numbers::Grid;
 use super::{awq, fp4, fp8, gptq, int8, mlx, packed};
@@ -37,6 +39,10 @@ pub struct OutputScheme {
     pub(crate) lay_out: fn(&Wanted) -> Layout,
     /// Embeddings and the output matrix are quantized, too.
     pub(crate) embeddings: bool,
+    /// Last parts of the names of modules that are kept as they are although others like them are not.
+    pub(crate) kept: &'static [&'static str],
+    /// Where the matrices of experts are.
+    pub(crate) experts: Arrangement,
     /// The statement in config.json.
     pub(crate) configure: Configure,
 }
@@ -86,6 +92,8 @@ const PACKED: OutputScheme = OutputScheme {
     scale_type: None,
     lay_out: packed::lay_out,
     embeddings: false,
+    kept: &[],
+    experts: Arrangement::Separate,
     configure: configure::PACKED,
 };
 
@@ -114,6 +122,7 @@ const MLX: OutputScheme = OutputScheme {
     asymmetric: None,
     lay_out: mlx::lay_out,
     embeddings: true,
+    experts: Arrangement::Stacked,
     configure: configure::MLX,
     ..PACKED
 };
@@ -231,6 +240,8 @@ pub static OUTPUT_SCHEMES: &[OutputScheme] = &[
         arithmetic: Arithmetic::Powers(PowerRule::Least),
         scale_type: Some(Dtype::U8),
         lay_out: mlx::lay_out_mxfp4,
+        // mlx-lm takes it apart when it loads a model, and expects biases then
+        kept: &["kv_b_proj"],
         configure: configure::MLX_MXFP4,
         ..MLX
     },

@@ -41,7 +41,7 @@ pub(crate) fn is_in_block(module: &str) -> bool {
 }
 
 /// The number of the block that a module lies in.
-fn block(module: &str) -> Option<u64> {
+pub(super) fn block(module: &str) -> Option<u64> {
     let mut parts = module.split('.');
     parts.find(|part| LISTS.contains(part))?;
     parts.next()?.parse().ok()
