@@ -11,7 +11,7 @@ mod weights;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use weightmill_kernels::groups::{self, Groups, Offsets, Signs, Ties};
+use weightmill_kernels::groups::{self, Bounds, FloatScale, Groups, Offsets, Signs, Ties};
 use weightmill_kernels::{Dtype, Level};
 
 const ROWS: usize = 32;
@@ -29,21 +29,37 @@ static CASES: &[(&str, usize, Encode)] = &[
     }),
     ("int4 g128, mse", 128, |level, groups, _, scales, codes| {
         absmax(level, groups, scales, 7.5);
-        groups::search(level, groups, None, BOUNDS, Dtype::BF16, Signs::Positive, scales);
+        groups::search(level, groups, None, Bounds::All(BOUNDS), Dtype::BF16, Signs::Own, scales);
         groups::integers(level, groups, scales, Offsets::None, BOUNDS, codes);
     }),
     ("int4 g128, mse with importance", 128, |level, groups, importance, scales, codes| {
         absmax(level, groups, scales, 7.5);
-        groups::search(level, groups, Some(importance), BOUNDS, Dtype::BF16, Signs::Positive, scales);
+        groups::search(level, groups, Some(importance), Bounds::All(BOUNDS), Dtype::BF16, Signs::Own, scales);
         groups::integers(level, groups, scales, Offsets::None, BOUNDS, codes);
     }),
     ("int8 per row, absmax", COLUMNS, |level, groups, _, scales, codes| {
         absmax(level, groups, scales, 127.5);
         groups::integers(level, groups, scales, Offsets::None, [-128.0, 127.0], codes);
     }),
+    ("int8 per row, mse", COLUMNS, |level, groups, _, scales, codes| {
+        absmax(level, groups, scales, 127.5);
+        let bounds = [-128.0, 127.0];
+        groups::search(level, groups, None, Bounds::All(bounds), Dtype::BF16, Signs::Own, scales);
+        groups::integers(level, groups, scales, Offsets::None, bounds, codes);
+    }),
     ("E4M3 per row", COLUMNS, |level, groups, _, scales, codes| {
         absmax(level, groups, scales, 448.0);
         groups::e4m3(level, groups, scales, codes);
+    }),
+    ("E2M1 g32, mse", 32, |level, groups, _, scales, codes| {
+        scales.fill(0.03125);
+        groups::search_e2m1(level, groups, None, FloatScale::Power, scales);
+        groups::e2m1(level, groups, scales, Ties::Even, codes);
+    }),
+    ("E2M1 g16, mse", 16, |level, groups, _, scales, codes| {
+        scales.fill(0.03125);
+        groups::search_e2m1(level, groups, None, FloatScale::E4M3Over(1.0), scales);
+        groups::e2m1(level, groups, scales, Ties::Even, codes);
     }),
     ("E2M1 g32", 32, |level, groups, _, scales, codes| {
         absmax(level, groups, scales, 6.0);
@@ -62,7 +78,9 @@ fn groups(criterion: &mut Criterion) {
     let (source, mut copy) = (vec![1.0f32; 16 << 20], vec![0.0f32; 16 << 20]);
     let mut group = criterion.benchmark_group("memory");
     group.throughput(Throughput::Elements(source.len() as u64)).sample_size(10);
-    group.bench_function("copy f32", |bencher| bencher.iter(|| copy.copy_from_slice(black_box(&source))));
+    group.bench_function("copy f32", |bencher| {
+        bencher.iter(|| black_box(&mut copy).copy_from_slice(black_box(&source)))
+    });
     group.finish();
     for &(name, size, encode) in CASES {
         let groups = Groups { weights: &weights, columns: COLUMNS, group: size };

@@ -1,6 +1,6 @@
 //! Codes in groups: every level against the definition of each format, written here as plainly as it can be.
 
-use weightmill_kernels::groups::{self, Groups, Offsets, Signs, Ties};
+use weightmill_kernels::groups::{self, Bounds, FloatScale, Groups, Offsets, Signs, Ties};
 use weightmill_kernels::{Dtype, Level, dequantize};
 
 /// Numbers that round in every way there is: random ones of all magnitudes, halves of steps, zeros of both signs, denormal
@@ -148,8 +148,8 @@ fn searched_scales_are_never_worse_and_the_same_at_every_level() {
             let half = 2f32.powi(bits - 1);
             let bounds = [-half, half - 1.0];
             for (importance, signs) in [
-                (None, Signs::Positive),
-                (Some(importance.as_slice()), Signs::Positive),
+                (None, Signs::Own),
+                (Some(importance.as_slice()), Signs::Own),
                 (None, Signs::Both),
                 (Some(importance.as_slice()), Signs::Both),
             ] {
@@ -160,7 +160,7 @@ fn searched_scales_are_never_worse_and_the_same_at_every_level() {
                     *scale = if *scale == 0.0 { 0.0078125 } else { *scale };
                 }
                 let mut first = start.clone();
-                groups::search(Level::SCALAR, groups, importance, bounds, stored, signs, &mut first);
+                groups::search(Level::SCALAR, groups, importance, Bounds::All(bounds), stored, signs, &mut first);
                 let mut gains = 0;
                 for at in 0..groups.count() {
                     let [before, after] = [&start, &first].map(|scales| error(groups, importance, scales, bounds, at));
@@ -173,7 +173,81 @@ fn searched_scales_are_never_worse_and_the_same_at_every_level() {
                 assert!(first[0] == start[0], "zeros keep their scale");
                 for level in Level::all() {
                     let mut scales = start.clone();
-                    groups::search(level, groups, importance, bounds, stored, signs, &mut scales);
+                    groups::search(level, groups, importance, Bounds::All(bounds), stored, signs, &mut scales);
+                    assert!(scales == first, "{}", level.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn searched_scales_of_other_numbers_are_never_worse_and_the_same_at_every_level() {
+    let floats: Vec<f32> = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0].into_iter().flat_map(|x| [x, -x]).collect();
+    for (columns, group) in [(128, 128), (96, 32), (64, 16), (45, 45)] {
+        let mut weights = weights(33 * columns);
+        weights.iter_mut().for_each(|x| *x = x.clamp(-20.0, 20.0));
+        weights[..group].fill(0.0);
+        let groups = Groups { weights: &weights, columns, group };
+        let importance: Vec<f32> = (0..columns).map(|i| (i % 5) as f32 + 0.5).collect();
+        let mut most = vec![0.0; groups.count()];
+        groups::max_abs(Level::SCALAR, groups, &mut most);
+        let low: Vec<f32> = (0..groups.count()).map(|at| -((at % 16) as f32)).collect();
+        let whole = |scale: f32| half::bf16::from_f32(scale.max(0.01)).to_f32();
+        let power = |scale: f32| 2f32.powf(scale.max(0.01).log2().ceil());
+        let eighth = |scale: f32| f32::from_bits(scale.max(0.25).to_bits() >> 20 << 20);
+        type Search = fn(Level, Groups<'_>, Option<&[f32]>, &[f32], &mut [f32]);
+        let around: Search = |level, groups, importance, low, scales| {
+            let bounds = Bounds::Each { low, levels: 15.0 };
+            groups::search(level, groups, importance, bounds, Dtype::BF16, Signs::Own, scales);
+        };
+        let powers: Search = |level, groups, importance, _, scales| {
+            groups::search_e2m1(level, groups, importance, FloatScale::Power, scales);
+        };
+        let scaled: Search = |level, groups, importance, _, scales| {
+            groups::search_e2m1(level, groups, importance, FloatScale::E4M3Over(8.0), scales);
+        };
+        let start_around: Vec<f32> = most.iter().map(|most| whole(most / 7.5)).collect();
+        // twice as large as need be, so that there is something to gain
+        let start_powers: Vec<f32> = most.iter().map(|most| 2.0 * power(most / 6.0)).collect();
+        let start_scaled: Vec<f32> = most.iter().map(|most| eighth(most / 6.0 * 8.0)).collect();
+        for (search, start, divisor) in
+            [(around, start_around, 0.0), (powers, start_powers, 1.0), (scaled, start_scaled, 8.0)]
+        {
+            for importance in [None, Some(importance.as_slice())] {
+                // of a group of weights, with whole numbers where there is no divisor
+                let error = |scales: &[f32], at: usize| match divisor {
+                    0.0 => error(groups, importance, scales, [low[at], low[at] + 15.0], at),
+                    _ => {
+                        let scale = f64::from(scales[at]) / divisor;
+                        let x = groups.weights[at * group..][..group].iter().enumerate();
+                        let errors = x.map(|(i, &x)| {
+                            let own = |float: &f32| (f64::from(x) - f64::from(*float) * scale).powi(2);
+                            let weight = importance.map_or(1.0, |all| f64::from(all[at * group % columns + i]));
+                            weight * floats.iter().map(own).fold(f64::INFINITY, f64::min)
+                        });
+                        errors.sum()
+                    }
+                };
+                let mut first = start.clone();
+                search(Level::SCALAR, groups, importance, &low, &mut first);
+                let mut gains = 0;
+                for at in 0..groups.count() {
+                    let [before, after] = [error(&start, at), error(&first, at)];
+                    assert!(after <= before * 1.000_01, "group {at} of {divisor}: {before} {after}");
+                    assert!(first[at] > 0.0 && first[at].is_finite());
+                    gains += usize::from(after < 0.98 * before);
+                    match divisor {
+                        1.0 => assert_eq!(first[at].to_bits() & 0x007f_ffff, 0, "a power of two"),
+                        8.0 => assert_eq!(first[at].to_bits() & 0x000f_ffff, 0, "3 bits of mantissa"),
+                        _ => assert_eq!(first[at].to_bits() & 0xffff, 0, "a BF16 number"),
+                    }
+                }
+                assert!(gains > groups.count() / 10, "{gains} of {} with {divisor}", groups.count());
+                assert!(first[0] == start[0], "zeros keep their scale");
+                for level in Level::all() {
+                    let mut scales = start.clone();
+                    search(level, groups, importance, &low, &mut scales);
                     assert!(scales == first, "{}", level.name());
                 }
             }

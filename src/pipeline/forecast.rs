@@ -85,13 +85,17 @@ impl Run<'_> {
             }
         }
         let all: u64 = groups.values().map(|(weights, _)| weights).sum();
-        let seconds = groups.values().map(|&(weights, work)| {
+        let seconds = |act: Act, weights: u64, work: &Work<'_>| {
             let budget = BUDGET.mul_f64(weights as f64 / all as f64).max(LEAST);
             let speeds = pool.broadcast(|thread| {
                 let converter = Converter::discarding(self.settings.level, self.weights, self.buffers);
-                speed(converter, work, (thread.index(), thread.num_threads()), budget)
+                speed(converter, act, work, (thread.index(), thread.num_threads()), budget)
             });
             weights as f64 / speeds.iter().sum::<f64>()
+        };
+        let seconds = groups.values().map(|&(weights, work)| {
+            let before = if work.is_read_twice() { seconds(measure, weights, work) } else { 0.0 };
+            before + seconds(convert, weights, work)
         });
         seconds.sum()
     }
@@ -113,18 +117,35 @@ impl Run<'_> {
         if waited.is_empty() {
             return 0.0;
         }
-        let all: u64 = self.works.iter().map(Work::source_bytes).sum();
+        let all = self.source_bytes() + self.first_bytes();
         let from_disk = all as f64 * waited.len() as f64 / samples.len() as f64;
         median(&mut waited) * from_disk / pool.current_num_threads() as f64
     }
 }
 
-/// Weights that one thread of several, which all run at once, converts in a second.
-fn speed(mut converter: Converter<'_>, work: &Work<'_>, (thread, threads): (usize, usize), budget: Duration) -> f64 {
-    // Defects of weights are for the run to find.
+/// What a run does with rows of a tensor. Defects of weights are for the run to find.
+type Act = fn(&mut Converter<'_>, &Work<'_>, Range<usize>);
+
+fn convert(converter: &mut Converter<'_>, work: &Work<'_>, rows: Range<usize>) {
+    let _ = converter.convert(work, rows);
+}
+
+/// What is done before, where scales have a divisor in common.
+fn measure(converter: &mut Converter<'_>, work: &Work<'_>, rows: Range<usize>) {
+    let _ = converter.greatest(work, rows);
+}
+
+/// Weights with which one thread of several, which all run at once, is done in a second.
+fn speed(
+    mut converter: Converter<'_>,
+    act: Act,
+    work: &Work<'_>,
+    (thread, threads): (usize, usize),
+    budget: Duration,
+) -> f64 {
     let mut time = |rows: Range<usize>| {
         let start = Instant::now();
-        let _ = converter.convert(work, rows);
+        act(&mut converter, work, rows);
         start.elapsed()
     };
     // Each thread has rows of its own, as long as there are enough.

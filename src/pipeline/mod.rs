@@ -152,16 +152,29 @@ impl<'a> Run<'a> {
         Ok(Measured { seconds: start.elapsed().as_secs_f64(), memory_bytes: peak.bytes(), repairs: repairs.list() })
     }
 
+    /// Bytes of the source that are converted.
+    fn source_bytes(&self) -> u64 {
+        self.works.iter().map(Work::source_bytes).sum()
+    }
+
+    /// Bytes that are read before, too.
+    fn first_bytes(&self) -> u64 {
+        self.works.iter().filter(|work| work.is_read_twice()).map(Work::source_bytes).sum()
+    }
+
     /// The divisors of scales that weights have in common, by the number of these weights: for them such weights are read
     /// before any is coded.
     fn divisors(&self, control: Control<'_>, peak: &Peak) -> Result<Vec<f32>, Error> {
-        let sets = |work: &Work<'_>| work.coded.iter().filter_map(|coded| coded.divisor).collect::<Vec<_>>();
+        let sets = |work: &Work<'_>| work.divisors().collect::<Vec<_>>();
         let count = self.works.iter().flat_map(sets).max().map_or(0, |last| last + 1);
         // Magnitudes are ordered as their bits are.
         let greatest: Vec<AtomicU32> = (0..count).map(|_| AtomicU32::new(0)).collect();
         let converter = || Converter::discarding(self.settings.level, self.weights, self.buffers);
-        let works: Vec<&Work<'_>> = self.works.iter().filter(|work| !sets(work).is_empty()).collect();
-        let control = Control { progress: &|_| {}, ..control };
+        let works: Vec<&Work<'_>> = self.works.iter().filter(|work| work.is_read_twice()).collect();
+        let all = |progress: Progress| {
+            (control.progress)(Progress { total: progress.total + self.source_bytes(), ..progress });
+        };
+        let control = Control { progress: &all, ..control };
         self.each_chunk(&works, control, peak, converter, |converter, work, rows| {
             let own = converter.greatest(work, rows)?;
             for set in sets(work) {
@@ -181,6 +194,10 @@ impl<'a> Run<'a> {
         repairs: &Repairs,
     ) -> Result<(), Error> {
         let works: Vec<&Work<'_>> = self.works.iter().collect();
+        let before = self.first_bytes();
+        let all =
+            |Progress { done, total }| (control.progress)(Progress { done: before + done, total: before + total });
+        let control = Control { progress: &all, ..control };
         let converter =
             || Converter::new(self.settings.level, self.weights, writer, repairs, self.buffers).dividing(divisors);
         self.each_chunk(&works, control, peak, converter, Converter::convert)

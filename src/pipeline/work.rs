@@ -267,6 +267,16 @@ impl<'a> Work<'a> {
         self.coded[number].places[coded.tensor] = place;
     }
 
+    /// The numbers of the weights that have divisors of scales in common with this one.
+    pub fn divisors(&self) -> impl Iterator<Item = usize> {
+        self.coded.iter().filter_map(|coded| coded.divisor)
+    }
+
+    /// True if all of it has to be seen before any of it is converted.
+    pub fn is_read_twice(&self) -> bool {
+        self.divisors().next().is_some()
+    }
+
     /// Rows of chunks are multiples of this, but for the last ones; chunks of 1 may lie in one piece and expert only.
     pub fn row_unit(&self) -> usize {
         self.coded.iter().map(|coded| coded.coder.layout.row_unit()).max().unwrap_or(1)

@@ -12,7 +12,8 @@ use crate::model::{Map, ModelTensor};
 use crate::options::{Fallback, GroupSize, Request, Search};
 use crate::publish::Published;
 use crate::scheme::{
-    Arrangement, Coding, Outcome, OutputScheme, Statement, fused, is_chosen, is_of_experts, is_outside, module_of, stacked,
+    Arrangement, Coding, Outcome, OutputScheme, Statement, fused, is_chosen, is_of_experts, is_outside, module_of,
+    stacked,
 };
 
 /// What is decided for all tensors of a checkpoint.
@@ -59,11 +60,7 @@ pub(super) fn choose(
     if options.asymmetric && !asymmetric {
         warnings.push(format!("--asymmetric has no effect on {}", scheme.name));
     }
-    let searches = scheme.searches(asymmetric);
-    if options.search.is_some_and(|search| search != Search::AbsMax) && !searches {
-        warnings.push(format!("--search has no effect on {}, whose scales are not searched", scheme.name));
-    }
-    let search = if searches { options.search.unwrap_or_default() } else { Search::AbsMax };
+    let search = search(scheme, asymmetric, options.search, warnings);
     let float = float_type(published);
 
     let arranged = published.arranged(Some(scheme.experts));
@@ -104,13 +101,39 @@ pub(super) fn choose(
     }
     if !stacks.is_empty() {
         let names = list(&stacks);
-        warnings.push(format!("not quantized, as nothing says how experts lie in them: {names}"));
+        warnings.push(format!(
+            "not quantized, as programs find these experts in stacks only, or nothing says how they lie there: {names}"
+        ));
     }
     if search != Search::AbsMax {
         assign_importance(input, request, scheme, &tensors, &mut chosen, warnings)?;
     }
     chosen.statement = state(scheme, wanted, asymmetric, &tensors, &chosen);
     Ok(chosen)
+}
+
+/// How scales are found, of what was asked for.
+fn search(
+    scheme: &'static OutputScheme,
+    asymmetric: bool,
+    asked: Option<Search>,
+    warnings: &mut Vec<String>,
+) -> Search {
+    match asked.unwrap_or_default() {
+        Search::AbsMax => Search::AbsMax,
+        _ if !scheme.searches() => {
+            if asked.is_some() {
+                let reason = "8-bit floats are as fine with any scale";
+                warnings.push(format!("--search has no effect on {}: {reason}", scheme.name));
+            }
+            Search::AbsMax
+        }
+        Search::MseSigned if !scheme.searches_signs(asymmetric) => {
+            warnings.push(format!("--search mse-signed is mse for {}, whose scales have one sign each", scheme.name));
+            Search::Mse
+        }
+        search => search,
+    }
 }
 
 fn wanted_group(
@@ -191,9 +214,10 @@ fn groups_of_sets(
 
 /// Stacks of experts' matrices that stay as they are.
 fn left_stacks(tensors: &[&ModelTensor], chosen: &Chosen) -> Vec<String> {
-    let left = tensors.iter().zip(&chosen.weights).filter(|(tensor, weight)| {
-        weight.is_none() && tensor.shape.len() == 3 && is_of_experts(&tensor.name)
-    });
+    let left = tensors
+        .iter()
+        .zip(&chosen.weights)
+        .filter(|(tensor, weight)| weight.is_none() && tensor.shape.len() == 3 && is_of_experts(&tensor.name));
     left.map(|(tensor, _)| tensor.name.clone()).collect()
 }
 
@@ -250,7 +274,9 @@ fn holders<'a>(input: &Input<'a>) -> HashMap<(usize, u64), Holder<'a>> {
                 hold(piece.view.base, number);
             } else {
                 let view = |matrix: usize| piece.view.matrix(matrices as u64, matrix as u64);
-                (0..matrices).filter_map(|matrix| Some((view(matrix)?.base, matrix))).for_each(|(first, matrix)| hold(first, matrix));
+                (0..matrices)
+                    .filter_map(|matrix| Some((view(matrix)?.base, matrix)))
+                    .for_each(|(first, matrix)| hold(first, matrix));
             }
         }
     }

@@ -4,8 +4,9 @@ use serde_json::{Map, Value as Json};
 
 use super::{Published, pretty};
 use crate::checkpoint::{Checkpoint, CheckpointError, SideFile};
-use crate::model::{ModelTensor, TensorData};
-use crate::weights::Weights;
+use crate::model::{self, ModelTensor, Piece, TensorData};
+use crate::view::View;
+use crate::weights::{Weight, Weights};
 
 /// How the names of files end that belong to a model: configuration, tokenizer, card, code.
 const CARRIED_ENDINGS: &[&str] = &[".json", ".jinja", ".txt", ".model", ".tiktoken", ".md", ".py"];
@@ -32,11 +33,9 @@ pub fn of_checkpoint(
     weights: &Weights,
     own_names: bool,
 ) -> Result<Published, CheckpointError> {
-    let tensors = weights.list().iter().enumerate().map(|(index, weight)| ModelTensor {
-        name: weight.name.clone(),
-        shape: weight.shape.clone(),
-        dtype: weight.dtype,
-        data: TensorData::stored(index, &weight.shape),
+    let tensors = weights.list().iter().enumerate().map(|(index, weight)| {
+        let (shape, data) = parameter(weights, index, weight);
+        ModelTensor { name: weight.name.clone(), shape, dtype: weight.dtype, data }
     });
     let config: Option<Map<String, Json>> = checkpoint.json(SideFile::Config)?;
     let mut notes = Vec::new();
@@ -70,6 +69,19 @@ pub fn of_checkpoint(
         config => config,
     };
     Ok(Published { tensors: tensors.collect(), stem, config, files, notes, ..Published::default() })
+}
+
+/// Shape and elements of the parameter that a weight is for transformers: of gpt-oss's MXFP4 experts, which are stored row by
+/// row, the columns.
+fn parameter(weights: &Weights, index: usize, weight: &Weight) -> (Vec<u64>, TensorData) {
+    match weight.shape[..] {
+        [matrices, rows, columns] if weights.main_tensor(weight).name.ends_with("_blocks") => {
+            let view = View::transposed_columns(matrices, rows, columns, 0, columns);
+            let piece = Piece { weight: index, view, map: model::Map::Same };
+            (vec![matrices, columns, rows], TensorData::Pieces(vec![piece]))
+        }
+        _ => (weight.shape.clone(), TensorData::stored(index, &weight.shape)),
+    }
 }
 
 /// Removes what a config says of quantization; returns the keys.

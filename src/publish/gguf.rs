@@ -32,7 +32,14 @@ pub fn of_gguf(model: &Model, weights: &Weights) -> Result<Published, RestoreErr
     files.push(("generation_config.json".to_owned(), generation_config(&restored.config, &model.metadata)));
     files.push(("README.md".to_owned(), card::write(&model.metadata).into_bytes()));
     files.sort();
-    Ok(Published { tensors: restored.tensors, stem: None, config: Some(restored.config), files, notes, ..Published::default() })
+    Ok(Published {
+        tensors: restored.tensors,
+        stem: None,
+        config: Some(restored.config),
+        files,
+        notes,
+        ..Published::default()
+    })
 }
 
 /// Which tokens begin and end a text, and how the next is to be chosen.

@@ -18,13 +18,22 @@ pub(crate) enum Arithmetic {
     Affine { bits: u32 },
     /// 8-bit floats; the greatest magnitude becomes 448.
     E4M3,
-    /// The same in blocks of rows and columns. Weights are multiplied by what makes the greatest magnitude 448, of which the
-    /// scale is the inverse; a block of zeros has the scale 1.
-    E4M3Blocks,
+    /// The same in blocks of rows and columns.
+    E4M3Blocks(BlockRule),
     /// 4-bit floats with powers of two.
     Powers(PowerRule),
     /// 4-bit floats with scales that are 8-bit floats, and one divisor for all.
     Scaled,
+}
+
+/// How the scale of a block follows from its greatest magnitude.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum BlockRule {
+    /// DeepSeek: weights are multiplied by what makes the magnitude 448, of which the scale is the inverse; a block of zeros
+    /// has the scale 1.
+    Inverse,
+    /// compressed-tensors: weights are divided by the scale as it is stored.
+    Stored,
 }
 
 /// How zero points are made.
@@ -66,8 +75,8 @@ impl Arithmetic {
             Arithmetic::Affine { bits } => {
                 groups::integers(level, groups, scales, Offsets::Biases(offsets), [0.0, levels(bits)], codes);
             }
-            Arithmetic::E4M3 => groups::e4m3(level, groups, scales, codes),
-            Arithmetic::E4M3Blocks => groups::e4m3_times(level, groups, scales, codes),
+            Arithmetic::E4M3 | Arithmetic::E4M3Blocks(BlockRule::Stored) => groups::e4m3(level, groups, scales, codes),
+            Arithmetic::E4M3Blocks(BlockRule::Inverse) => groups::e4m3_times(level, groups, scales, codes),
             Arithmetic::Powers(rule) => {
                 let ties = if rule == PowerRule::Least { Ties::Lesser } else { Ties::Even };
                 groups::e2m1(level, groups, scales, ties, codes);

@@ -49,6 +49,11 @@ pub(super) const FP8: Configure = |outcome| {
     let tokens = json!({"num_bits": 8, "type": "float", "symmetric": true, "strategy": "token", "dynamic": true});
     compressed(outcome, "float-quantized", "float", tokens)
 };
+pub(super) const FP8_BLOCKS: Configure = |outcome| {
+    let groups = json!({"num_bits": 8, "type": "float", "symmetric": true, "strategy": "group", "group_size": 128,
+        "dynamic": true});
+    compressed(outcome, "float-quantized", "float", groups)
+};
 pub(super) const NVFP4: Configure = |outcome| compressed(outcome, "nvfp4-pack-quantized", "float", Json::Null);
 pub(super) const MXFP4: Configure = |outcome| compressed(outcome, "mxfp4-pack-quantized", "float", Json::Null);
 
@@ -60,6 +65,8 @@ fn compressed(outcome: &Outcome<'_>, format: &str, kind: &str, activations: Json
             GroupSize::Row => json!({"strategy": "channel", "dynamic": false}),
             GroupSize::Columns(16) => json!({"strategy": "tensor_group", "group_size": 16, "dynamic": false,
                 "scale_dtype": "torch.float8_e4m3fn", "zp_dtype": "torch.float8_e4m3fn"}),
+            GroupSize::Columns(size) if kind == "float" && outcome.scheme.bits == 8 => json!({"strategy": "block",
+                "block_structure": [size, size], "dynamic": false}),
             GroupSize::Columns(size) if kind == "float" => json!({"strategy": "group", "group_size": size,
                 "dynamic": false, "scale_dtype": "torch.uint8", "zp_dtype": "torch.uint8"}),
             GroupSize::Columns(size) => json!({"strategy": "group", "group_size": size, "dynamic": false}),
@@ -143,7 +150,7 @@ pub(super) const AWQ: Configure = |outcome| {
 };
 
 /// DeepSeek's: every module that is not quantized is named.
-pub(super) const FP8_BLOCKS: Configure = |outcome| {
+pub(super) const DEEPSEEK: Configure = |outcome| {
     let mut left = outcome.left.to_vec();
     if !left.contains(&"lm_head") {
         left.push("lm_head");

@@ -54,10 +54,12 @@ const STACKS: &[Stack] = &[
     Stack { end: ".experts.down_proj", parts: &[("down", "down_proj")], kind: "weight" },
     Stack { end: ".experts.gate_up_proj_bias", parts: &[("gate", "gate_proj"), ("up", "up_proj")], kind: "bias" },
     Stack { end: ".experts.down_proj_bias", parts: &[("down", "down_proj")], kind: "bias" },
-    // vLLM's names for Granite
-    Stack { end: ".input_linear.weight", parts: &[("gate", "w1"), ("up", "w3")], kind: "weight" },
-    Stack { end: ".output_linear.weight", parts: &[("down", "w2")], kind: "weight" },
+    Stack { end: ".input_linear.weight", parts: &[("gate", "gate_proj"), ("up", "up_proj")], kind: "weight" },
+    Stack { end: ".output_linear.weight", parts: &[("down", "down_proj")], kind: "weight" },
 ];
+
+/// Models whose experts no server finds but in their stacks (as of vLLM 0.33 and transformers 5.23), by architecture.
+const STACKED_ONLY: &[&str] = &["gpt-oss"];
 
 /// Models whose experts mlx-lm finds in stacks, by `model_type`, and the module that has them. Of others `sanitize` does
 /// more than stacking only where it finds single experts, so that stacks would be taken for a model that is complete.
@@ -99,12 +101,14 @@ impl Experts {
             if let Some((path, expert, matrix)) = single_expert(&tensor.name) {
                 single.entry((path, matrix)).or_default().push((expert, index));
             } else if let Some((path, parts)) = parts(tensor, &by_name) {
-                experts.separate.replaced.insert(index);
-                let all = (0..tensor.shape[0]).flat_map(|expert| {
-                    let name = move |part: &Part| format!("{path}.experts.{expert}.{}.{}", part.name, part.kind);
-                    parts.iter().filter_map(move |part| Some((index, part.of_expert(expert, name(part))?)))
-                });
-                experts.separate.tensors.extend(all);
+                if !STACKED_ONLY.contains(&model.architecture.as_str()) {
+                    experts.separate.replaced.insert(index);
+                    let all = (0..tensor.shape[0]).flat_map(|expert| {
+                        let name = move |part: &Part| format!("{path}.experts.{expert}.{}.{}", part.name, part.kind);
+                        parts.iter().filter_map(move |part| Some((index, part.of_expert(expert, name(part))?)))
+                    });
+                    experts.separate.tensors.extend(all);
+                }
                 if let Some(module) = mlx {
                     experts.stacked.replaced.insert(index);
                     let stacks = parts.iter().map(|part| (index, part.stack(format!("{path}.{module}"))));
@@ -220,7 +224,7 @@ impl Part<'_> {
 
     /// That of all experts, in a module that holds them.
     fn stack(&self, module: String) -> ModelTensor {
-        ModelTensor { name: format!("{module}.{}.{}", mlx_name(self.name), self.kind), ..self.tensor.clone() }
+        ModelTensor { name: format!("{module}.{}.{}", self.name, self.kind), ..self.tensor.clone() }
     }
 }
 

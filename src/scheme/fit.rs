@@ -1,9 +1,9 @@
 //! Scales and offsets of the weights of a chunk.
 
-use weightmill_kernels::groups::{self, Groups, Signs};
+use weightmill_kernels::groups::{self, Bounds, FloatScale, Groups, Signs};
 use weightmill_kernels::{Dtype, Level, dequantize, quantize};
 
-use super::arithmetic::{Arithmetic, PowerRule, ZeroRule, levels, signed_bounds};
+use super::arithmetic::{Arithmetic, BlockRule, PowerRule, ZeroRule, levels, signed_bounds};
 use super::numbers::Grid;
 use crate::options::Search;
 
@@ -46,16 +46,13 @@ impl Fit<'_> {
                 scales.iter_mut().for_each(|scale| *scale /= half);
                 stored.copy_from_slice(scales);
                 self.settle(zeros, stored);
-                let signs = match self.search {
-                    Search::AbsMax => None,
-                    Search::Mse => Some(Signs::Positive),
-                    Search::MseSigned => Some(Signs::Both),
-                };
-                if let Some(signs) = signs {
-                    groups::search(level, groups, importance, signed_bounds(bits), dtype, signs, stored);
+                if self.searches() {
+                    let signs = if self.search == Search::MseSigned { Signs::Both } else { Signs::Own };
+                    let bounds = Bounds::All(signed_bounds(bits));
+                    groups::search(level, groups, importance, bounds, dtype, signs, stored);
                 }
                 for (scale, stored) in scales.iter_mut().zip(&*stored) {
-                    if rounded || signs.is_some() || *scale == 0.0 {
+                    if rounded || self.searches() || *scale == 0.0 {
                         *scale = *stored;
                     }
                 }
@@ -66,7 +63,7 @@ impl Fit<'_> {
                 self.settle(0.0, scales);
                 stored.copy_from_slice(scales);
             }
-            Arithmetic::E4M3Blocks => {
+            Arithmetic::E4M3Blocks(rule) => {
                 groups::max_abs(level, groups, scales);
                 let (across, high) = (self.grid.groups, self.grid.block_rows);
                 for (stored, block) in stored.chunks_exact_mut(across).zip(scales.chunks(across * high)) {
@@ -75,15 +72,25 @@ impl Fit<'_> {
                         stored.iter_mut().zip(row).for_each(|(most, own)| *most = most.max(*own));
                     }
                 }
-                for factor in stored.iter_mut() {
-                    // in this order, as PyTorch divides a number by a tensor
-                    let exact = 1.0 / *factor * E4M3_MOST;
-                    *factor = if exact.is_finite() { exact } else { 1.0 };
+                match rule {
+                    BlockRule::Inverse => {
+                        for factor in stored.iter_mut() {
+                            // in this order, as PyTorch divides a number by a tensor
+                            let exact = 1.0 / *factor * E4M3_MOST;
+                            *factor = if exact.is_finite() { exact } else { 1.0 };
+                        }
+                    }
+                    BlockRule::Stored => {
+                        stored.iter_mut().for_each(|scale| *scale /= E4M3_MOST);
+                        self.settle(0.0, stored);
+                    }
                 }
                 for (factors, block) in stored.chunks_exact(across).zip(scales.chunks_mut(across * high)) {
                     block.chunks_exact_mut(across).for_each(|row| row.copy_from_slice(factors));
                 }
-                stored.iter_mut().for_each(|factor| *factor = 1.0 / *factor);
+                if rule == BlockRule::Inverse {
+                    stored.iter_mut().for_each(|factor| *factor = 1.0 / *factor);
+                }
             }
             Arithmetic::ZeroPoints { bits, rule } => {
                 groups::min_max(level, groups, offsets, scales);
@@ -115,6 +122,11 @@ impl Fit<'_> {
                         offsets.iter_mut().for_each(|zero| *zero = zero.round_ties_even().clamp(0.0, levels(bits)));
                     }
                 }
+                if self.searches() {
+                    offsets.iter_mut().for_each(|zero| *zero = -*zero);
+                    self.search_around(bits, offsets, stored);
+                    offsets.iter_mut().for_each(|zero| *zero = -*zero);
+                }
                 scales.copy_from_slice(stored);
             }
             Arithmetic::Affine { bits } => {
@@ -125,24 +137,51 @@ impl Fit<'_> {
                 stored.copy_from_slice(scales);
                 // as the type holds them; codes were made with what they were before
                 round(level, dtype, stored);
+                if self.searches() {
+                    // Zero has a code, or would have.
+                    offsets
+                        .iter_mut()
+                        .zip(&*scales)
+                        .for_each(|(bias, scale)| *bias = (*bias / scale).round_ties_even());
+                    self.search_around(bits, offsets, stored);
+                    let most = largest(dtype);
+                    for (bias, scale) in offsets.iter_mut().zip(&*stored) {
+                        *bias = (*bias * scale).clamp(-most, most);
+                    }
+                    round(level, dtype, offsets);
+                    scales.copy_from_slice(stored);
+                }
             }
             Arithmetic::Powers(rule) => {
                 groups::max_abs(level, groups, scales);
                 scales.iter_mut().for_each(|scale| *scale = power(rule, *scale));
+                if self.searches() {
+                    groups::search_e2m1(level, groups, importance, FloatScale::Power, scales);
+                }
                 stored.copy_from_slice(scales);
             }
             Arithmetic::Scaled => {
                 groups::max_abs(level, groups, stored);
                 stored.iter_mut().for_each(|scale| *scale = divisor * (*scale / E2M1_MOST));
                 round(level, dtype, stored);
-                for (stored, scale) in stored.iter_mut().zip(scales) {
-                    if *stored == 0.0 {
-                        *stored = 0.125;
-                    }
-                    *scale = *stored / divisor;
+                stored.iter_mut().filter(|stored| **stored == 0.0).for_each(|stored| *stored = 0.125);
+                if self.searches() {
+                    groups::search_e2m1(level, groups, importance, FloatScale::E4M3Over(divisor), stored);
                 }
+                scales.iter_mut().zip(&*stored).for_each(|(scale, stored)| *scale = *stored / divisor);
             }
         }
+    }
+
+    fn searches(&self) -> bool {
+        self.search != Search::AbsMax
+    }
+
+    /// Searches scales of codes that begin with these whole numbers, of which as many and one are coded.
+    fn search_around(&self, bits: u32, low: &[f32], scales: &mut [f32]) {
+        let &Fit { level, groups, importance, dtype, .. } = self;
+        let bounds = Bounds::Each { low, levels: levels(bits) };
+        groups::search(level, groups, importance, bounds, dtype, Signs::Own, scales);
     }
 
     /// Rounds scales to what is stored, and gives groups of zeros, or of numbers too small for the type, one.
@@ -175,6 +214,14 @@ fn spacing(dtype: Dtype) -> f32 {
         Dtype::BF16 => 0.007_812_5,
         Dtype::F16 => 0.000_976_562_5,
         _ => f32::EPSILON,
+    }
+}
+
+/// A number that a type holds, and which none that it holds exceeds by much.
+fn largest(dtype: Dtype) -> f32 {
+    match dtype {
+        Dtype::F16 => 65_504.0,
+        _ => 3.38e38,
     }
 }
 

@@ -45,7 +45,16 @@ pub(super) fn lay_out(wanted: &Wanted) -> Layout {
 }
 
 /// The tensors of a weight as DeepSeek names them, with a scale for each block of both dimensions.
+pub(super) fn lay_out_deepseek(wanted: &Wanted) -> Layout {
+    blocks(wanted).scales("weight_scale_inv", Dtype::F32)
+}
+
+/// The same as compressed-tensors names them.
 pub(super) fn lay_out_blocks(wanted: &Wanted) -> Layout {
+    blocks(wanted).scales("weight_scale", wanted.scale_type)
+}
+
+fn blocks(wanted: &Wanted) -> Layout {
     let block = wanted.group.unwrap_or(wanted.size[1]);
     let [rows, columns] = wanted.size;
     let grid = Grid {
@@ -53,8 +62,7 @@ pub(super) fn lay_out_blocks(wanted: &Wanted) -> Layout {
         number_rows: rows.div_ceil(block),
         ..Grid::groups(rows, columns, columns.div_ceil(block))
     };
-    let layout = Layout::new("weight", Dtype::F8_E4M3, &wanted.size, codes(0, wanted.size), grid);
-    layout.scales("weight_scale_inv", Dtype::F32)
+    Layout::new("weight", Dtype::F8_E4M3, &wanted.size, codes(0, wanted.size), grid)
 }
 
 /// A byte per code.

@@ -2,8 +2,8 @@
 
 use weightmill_kernels::Dtype;
 
+use super::arithmetic::{Arithmetic, BlockRule, PowerRule, ZeroRule};
 use super::configure::{self, Configure};
-use super::arithmetic::{Arithmetic, PowerRule, ZeroRule};
 use super::encode::Coder;
 use super::experts::Arrangement;
 use super::layout::Layout;
@@ -176,9 +176,22 @@ pub static OUTPUT_SCHEMES: &[OutputScheme] = &[
         bits: 8,
         groups: &[Columns(128)],
         units: [128, 128],
-        arithmetic: Arithmetic::E4M3Blocks,
+        arithmetic: Arithmetic::E4M3Blocks(BlockRule::Inverse),
         asymmetric: None,
         scale_type: Some(Dtype::F32),
+        lay_out: fp8::lay_out_deepseek,
+        configure: configure::DEEPSEEK,
+        ..PACKED
+    },
+    OutputScheme {
+        name: "fp8-block-ct",
+        alias: None,
+        description: "folder for servers: the same in the layout of compressed-tensors, activations too",
+        bits: 8,
+        groups: &[Columns(128)],
+        units: [128, 128],
+        arithmetic: Arithmetic::E4M3Blocks(BlockRule::Stored),
+        asymmetric: None,
         lay_out: fp8::lay_out_blocks,
         configure: configure::FP8_BLOCKS,
         ..PACKED
@@ -271,8 +284,14 @@ impl OutputScheme {
         after.copied().find(fits).filter(|_| self.mixes_groups)
     }
 
-    /// True if a better scale can be searched.
-    pub(crate) fn searches(&self, asymmetric: bool) -> bool {
+    /// True if a better scale can be searched. 8-bit floats are about as fine everywhere: a scale that is larger or smaller
+    /// by a little gives codes that are no better.
+    pub(crate) fn searches(&self) -> bool {
+        !matches!(self.arithmetic, Arithmetic::E4M3 | Arithmetic::E4M3Blocks(_))
+    }
+
+    /// True if a scale can have either sign.
+    pub(crate) fn searches_signs(&self, asymmetric: bool) -> bool {
         !asymmetric && matches!(self.arithmetic, Arithmetic::Symmetric { .. })
     }
 

@@ -45,9 +45,15 @@ impl Strips {
 }
 
 /// A unit whose codes can be put into its words.
-pub(super) trait Pack: Unit {
+pub(super) trait Pack: Unit + Sized {
     /// Puts [`Unit::CODES`] codes into [`Unit::WORDS`] words.
     fn gather(codes: &[u8], words: &mut [u32]);
+
+    /// Puts whole units of codes into as many bytes as they take.
+    #[inline(always)]
+    fn units(codes: &[u8], dst: &mut [u8]) {
+        each_unit::<Self>(codes, dst);
+    }
 }
 
 impl<const BITS: usize> Pack for Dense<BITS> {
@@ -74,6 +80,21 @@ impl<const BITS: usize> Pack for Dense<BITS> {
                     }
                 }
             }
+        }
+    }
+
+    #[inline(always)]
+    fn units(codes: &[u8], dst: &mut [u8]) {
+        match BITS {
+            8 => dst.copy_from_slice(codes),
+            // in this form compilers use vectors
+            4 => {
+                for (dst, pair) in dst.iter_mut().zip(codes.as_chunks().0) {
+                    let pair = u16::from_le_bytes(*pair);
+                    *dst = (pair | pair >> 4) as u8;
+                }
+            }
+            _ => each_unit::<Self>(codes, dst),
         }
     }
 }
@@ -119,25 +140,14 @@ impl Codes {
             let end = if codes.end == all { stride } else { codes.end * bits / 8 };
             (codes.start * bits / 8, end - codes.start * bits / 8)
         };
+        // Codes that follow each other, of each of these lines.
+        let of_lines = |lines: &Range<usize>, (begin, length): (usize, usize), stride: usize| {
+            let stride = stride as u64;
+            Strips { first: lines.start as u64 * stride + begin as u64, stride, length, count: lines.len() }
+        };
         let strips = match self.way {
-            Way::Along { stride } => {
-                let (first, length) = bytes(columns, self.columns, stride);
-                Strips {
-                    first: rows.start as u64 * stride as u64 + first as u64,
-                    stride: stride as u64,
-                    length,
-                    count: rows.len(),
-                }
-            }
-            Way::Across { stride } => {
-                let (first, length) = bytes(rows, self.rows, stride);
-                Strips {
-                    first: columns.start as u64 * stride as u64 + first as u64,
-                    stride: stride as u64,
-                    length,
-                    count: columns.len(),
-                }
-            }
+            Way::Along { stride } => of_lines(rows, bytes(columns, self.columns, stride), stride),
+            Way::Across { stride } => of_lines(columns, bytes(rows, self.rows, stride), stride),
             Way::Down => {
                 let [first, end] = [columns.start * bits / 32, (columns.end * bits).div_ceil(32)];
                 Strips {
@@ -241,13 +251,19 @@ fn line<U: Pack>(codes: &[u8], dst: &mut [u8]) {
     let rest = units.remainder();
     let whole = units.len() * 4 * U::WORDS;
     let (body, tail) = dst.split_at_mut(whole);
-    for (codes, dst) in units.zip(body.chunks_exact_mut(4 * U::WORDS)) {
+    U::units(&codes[..codes.len() - rest.len()], body);
+    if !rest.is_empty() {
+        store(&unit::<U>(rest)[..U::WORDS], tail);
+    }
+}
+
+/// Puts whole units of codes into words, one unit after the other.
+#[inline(always)]
+fn each_unit<U: Pack>(codes: &[u8], dst: &mut [u8]) {
+    for (codes, dst) in codes.chunks_exact(U::CODES).zip(dst.chunks_exact_mut(4 * U::WORDS)) {
         let mut words = [0; MOST_WORDS];
         U::gather(codes, &mut words[..U::WORDS]);
         store(&words[..U::WORDS], dst);
-    }
-    if !rest.is_empty() {
-        store(&unit::<U>(rest)[..U::WORDS], tail);
     }
 }
 

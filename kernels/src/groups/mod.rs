@@ -2,7 +2,7 @@
 //!
 //! A row of weights is divided into groups of equally many columns (the whole row is one group, too). First a group's
 //! extent is measured ([`max_abs`], [`min_max`]); the format makes a scale of it, and maybe an offset, rounds both to the type
-//! that it stores them in, and may have a better scale searched ([`search`]). Then every weight becomes a code of one byte
+//! that it stores them in, and may have a better scale searched ([`search`], [`search_e2m1`]). Then every weight becomes a code of one byte
 //! ([`integers`], [`e4m3`], [`e4m3_times`], [`e2m1`]); packing codes is the format's business.
 //!
 //! All levels give the same bytes: extents do not depend on an order, codes are made one by one, and the search has a group
@@ -17,7 +17,7 @@ mod search;
 pub use extent::{max_abs, min_max};
 pub use floats::{Ties, e2m1, e4m3, e4m3_times};
 pub use integers::{Offsets, integers};
-pub use search::{Signs, search};
+pub use search::{Bounds, FloatScale, Signs, search, search_e2m1};
 
 use crate::simd::Simd;
 

@@ -1,36 +1,74 @@
-//! The scale with which integer codes come nearest to the weights of a group.
+//! The scale with which codes come nearest to the weights of a group.
 //!
-//! A lane holds one group. What is compared are squared errors, weighted by importance where there is one, of codes made with
-//! the scale as it will be stored.
+//! A lane holds one group. Of every scale that is tried the squared error of the codes made with it is summed up, weighted by
+//! importance where there is one; and how that error would change with the scale while the codes stay the same, which gives
+//! the scale that fits them best. What counts is the error with the scale as it will be stored.
 
 use super::{Groups, MOST_LANES};
 use crate::Dtype;
 use crate::simd::{Kernel, Level, Simd};
 
 /// Tried in place of a scale: so many times it. A smaller one clips the greatest weights and lets all others be coded more
-/// finely; a larger one has those in range that the scale itself just clips. With what is fitted afterwards the error of
-/// normally distributed weights in groups of 128 is 10.15 %, that of the best of 160 ratios 10.12 %.
-const RATIOS: [f32; COUNT] = [1.0, 1.07, 0.94, 0.88, 0.82, 0.76, 0.70, 0.63];
+/// finely; a larger one has those in range that the scale itself just clips. With what fits best the error of normally
+/// distributed weights in groups of 128 is 10.13 %, that of the best of 60 ratios 10.09 %.
+const RATIOS: [f32; COUNT] = [1.0, 1.06, 0.93, 0.86, 0.79, 0.72];
 
 /// The same where codes have more than 6 bits, so that little is gained by clipping.
-const FINE_RATIOS: [f32; COUNT] = [1.0, 1.004, 0.998, 0.994, 0.98, 0.95, 0.90, 0.82];
+const FINE_RATIOS: [f32; COUNT] = [1.0, 1.004, 0.998, 0.99, 0.97, 0.90];
+
+/// The same for 4-bit floats whose scales are 8-bit ones. A larger scale puts the greatest weight where these floats are dense.
+const FLOAT_RATIOS: [f32; COUNT] = [1.0, 0.87, 1.13, 1.26, 1.41, 1.54];
+
+/// The same where scales are powers of two: all that can be of use.
+const POWER_RATIOS: [f32; TOGETHER] = [1.0, 0.5, 2.0];
 
 /// Candidates of one sign.
-const COUNT: usize = 8;
+const COUNT: usize = 6;
+
+/// Candidates whose errors are summed up at the same time: no sum waits for another.
+const TOGETHER: usize = 3;
+
+/// Columns that are looked at together.
+const WIDTH: usize = 32;
+
+const _: () = assert!(COUNT.is_multiple_of(TOGETHER));
 
 /// Signs that a scale may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signs {
-    /// It is positive.
-    Positive,
-    /// It may be negative too, so that the level that the other sign lacks can be of use on either side.
+    /// That which it has.
+    Own,
+    /// The other one, too, so that the level that the other sign lacks can be of use on either side.
     Both,
 }
 
-/// Replaces each of `scales`, positive numbers as type `stored` holds them, by another such number that gives a smaller
-/// error, if one of those that are tried does: certain multiples of it, and what fits the codes of the best of these best.
+/// Which whole numbers a weight over its scale can become.
+#[derive(Clone, Copy, Debug)]
+pub enum Bounds<'a> {
+    /// From the first to the second.
+    All([f32; 2]),
+    /// From a number of each group on so many and one: codes less a zero point.
+    Each {
+        /// The least of each group.
+        low: &'a [f32],
+        /// The greatest of all less the least.
+        levels: f32,
+    },
+}
+
+/// How a scale of 4-bit floats is stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FloatScale {
+    /// As a power of two.
+    Power,
+    /// As an 8-bit float (`float8_e4m3fn`), which is divided by this when it is used.
+    E4M3Over(f32),
+}
+
+/// Replaces each of `scales`, numbers other than zero as type `stored` holds them, by another such number that gives a smaller
+/// error, if one of those that are tried does: certain multiples of it, and of each what fits its codes best.
 ///
-/// Codes are `low ..= high`; `scales` may become negative only if `signs` says so. `importance` has a weight for every column, the same for each row.
+/// A scale keeps its sign unless `signs` says otherwise. `importance` has a weight for every column, the same for each row.
 ///
 /// # Panics
 /// If a length does not fit, or if `stored` is none of F32, BF16 and F16.
@@ -38,165 +76,100 @@ pub fn search(
     level: Level,
     groups: Groups<'_>,
     importance: Option<&[f32]>,
-    bounds: [f32; 2],
+    bounds: Bounds<'_>,
     stored: Dtype,
     signs: Signs,
     scales: &mut [f32],
 ) {
+    check(&groups, importance, scales);
+    assert!(matches!(stored, Dtype::F32 | Dtype::BF16 | Dtype::F16), "scales are of type F32, BF16 or F16");
+    let levels = match bounds {
+        Bounds::All([low, high]) => high - low,
+        Bounds::Each { low, levels } => {
+            assert_eq!(low.len(), scales.len(), "bounds for each group");
+            levels
+        }
+    };
+    let ratios = if levels > 63.0 { &FINE_RATIOS } else { &RATIOS };
+    level.run(Search { groups, importance, grid: Integers { bounds, stored }, ratios, signs, scales });
+}
+
+/// The same for [`e2m1`](super::e2m1): `scales` are as they are stored, powers of two or 8-bit floats, and positive.
+///
+/// # Panics
+/// If a length does not fit.
+pub fn search_e2m1(
+    level: Level,
+    groups: Groups<'_>,
+    importance: Option<&[f32]>,
+    stored: FloatScale,
+    scales: &mut [f32],
+) {
+    check(&groups, importance, scales);
+    let signs = Signs::Own;
+    match stored {
+        FloatScale::Power => {
+            level.run(Search { groups, importance, grid: PowerE2M1, ratios: &POWER_RATIOS, signs, scales });
+        }
+        FloatScale::E4M3Over(divisor) => {
+            let grid = ScaledE2M1 { divisor };
+            level.run(Search { groups, importance, grid, ratios: &FLOAT_RATIOS, signs, scales });
+        }
+    }
+}
+
+fn check(groups: &Groups<'_>, importance: Option<&[f32]>, scales: &[f32]) {
     assert_eq!(groups.count(), scales.len(), "one scale for each group");
     assert!(importance.is_none_or(|importance| importance.len() == groups.columns), "a weight for every column");
-    assert!(matches!(stored, Dtype::F32 | Dtype::BF16 | Dtype::F16), "scales are of type F32, BF16 or F16");
-    level.run(Search { groups, importance, bounds, stored, signs, scales });
 }
 
-struct Search<'a> {
-    groups: Groups<'a>,
-    importance: Option<&'a [f32]>,
-    bounds: [f32; 2],
-    stored: Dtype,
-    signs: Signs,
-    scales: &'a mut [f32],
-}
+/// The numbers that codes stand for, and scales as they are stored.
+trait Grid: Copy {
+    /// Between two scales that can be stored is little enough for the best one to be reckoned.
+    const FITS: bool;
 
-/// Columns that are looked at together.
-const WIDTH: usize = 32;
-
-/// Candidates whose errors are summed up at the same time: no sum waits for another.
-const TOGETHER: usize = 4;
-
-const _: () = assert!(COUNT.is_multiple_of(TOGETHER));
-
-impl Kernel for Search<'_> {
-    type Out = ();
-
+    /// What stands for a number: its magnitude, where the numbers are the same on either side of zero.
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let count = self.scales.len();
-        for first in (0..count).step_by(S::LANES) {
-            let batch = Batch { search: &self, first, last: count - 1 };
-            let mut scales = [0.0; MOST_LANES];
-            for (lane, scale) in scales[..S::LANES].iter_mut().enumerate() {
-                *scale = self.scales[batch.group(lane)];
-            }
-            s.store(batch.best(s, s.load(&scales)), &mut scales);
-            let lanes = S::LANES.min(count - first);
-            self.scales[first..][..lanes].copy_from_slice(&scales[..lanes]);
-        }
+    fn folded<S: Simd>(self, _: S, v: S::F32) -> S::F32 {
+        v
+    }
+
+    /// The nearest of the numbers.
+    fn nearest<S: Simd>(self, s: S, v: S::F32, bounds: [S::F32; 2]) -> S::F32;
+
+    /// The nearest scale that can be stored.
+    fn stored<S: Simd>(self, s: S, scale: S::F32) -> S::F32;
+
+    /// What codes are multiplied by where this is stored.
+    #[inline(always)]
+    fn used<S: Simd>(self, _: S, stored: S::F32) -> S::F32 {
+        stored
+    }
+
+    /// The least and the greatest number of groups.
+    #[inline(always)]
+    fn bounds<S: Simd>(self, s: S, _: &Batch) -> [S::F32; 2] {
+        [s.splat(0.0); 2]
     }
 }
 
-/// Consecutive groups, one per lane. Where fewer are left than a vector has lanes, the last one is repeated.
-struct Batch<'a> {
-    search: &'a Search<'a>,
-    first: usize,
-    last: usize,
-}
-
-/// A scale that is tried.
 #[derive(Clone, Copy)]
-struct Candidate<S: Simd> {
-    scale: S::F32,
-    inverse: S::F32,
+struct Integers<'a> {
+    bounds: Bounds<'a>,
+    stored: Dtype,
 }
 
-impl Batch<'_> {
+impl Grid for Integers<'_> {
+    const FITS: bool = true;
+
     #[inline(always)]
-    fn group(&self, lane: usize) -> usize {
-        (self.first + lane).min(self.last)
+    fn nearest<S: Simd>(self, s: S, v: S::F32, [low, high]: [S::F32; 2]) -> S::F32 {
+        s.round_even(s.min(s.max(v, low), high))
     }
 
-    /// The best scale that is found.
     #[inline(always)]
-    fn best<S: Simd>(&self, s: S, scale: S::F32) -> S::F32 {
-        let Search { bounds: [low, high], signs, .. } = *self.search;
-        let ratios = if high - low > 63.0 { &FINE_RATIOS } else { &RATIOS };
-        let mut candidates = [self.candidate(s, scale); 2 * COUNT];
-        for (i, &ratio) in ratios.iter().enumerate() {
-            candidates[i] = self.candidate(s, s.mul(scale, s.splat(ratio)));
-            candidates[COUNT + i] = self.candidate(s, s.mul(scale, s.splat(-ratio)));
-        }
-        let candidates = match signs {
-            Signs::Positive => &candidates[..COUNT],
-            Signs::Both => &candidates[..],
-        };
-        let mut errors = [s.splat(0.0); 2 * COUNT];
-        self.each_part(
-            s,
-            #[inline(always)]
-            |x, w| {
-                let together = candidates.as_chunks::<TOGETHER>().0.iter();
-                for (candidates, errors) in together.zip(errors.as_chunks_mut::<TOGETHER>().0) {
-                    let mut sums = *errors;
-                    for i in 0..x.len() {
-                        for (candidate, sum) in candidates.iter().zip(&mut sums) {
-                            *sum = s.add(*sum, self.error(s, candidate, x[i], w.map(|w| w[i])));
-                        }
-                    }
-                    *errors = sums;
-                }
-            },
-        );
-        let mut best = candidates[0];
-        let mut least = s.mul(errors[0], s.mul(best.scale, best.scale));
-        for (candidate, &error) in candidates.iter().zip(&errors).skip(1) {
-            let error = s.mul(error, s.mul(candidate.scale, candidate.scale));
-            let better = s.lt(error, least);
-            best = select(s, better, *candidate, best);
-            least = s.select(better, error, least);
-        }
-        self.fitted(s, best, least)
-    }
-
-    /// The scale that fits the codes of the best candidate best, if it is better with its own codes.
-    #[inline(always)]
-    fn fitted<S: Simd>(&self, s: S, best: Candidate<S>, least: S::F32) -> S::F32 {
-        let (mut products, mut squares) = (s.splat(0.0), s.splat(0.0));
-        self.each_part(
-            s,
-            #[inline(always)]
-            |x, w| {
-                for i in 0..x.len() {
-                    let v = s.mul(x[i], best.inverse);
-                    let code = self.code(s, v);
-                    let weighted = match w {
-                        Some(w) => s.mul(w[i], code),
-                        None => code,
-                    };
-                    products = s.add(products, s.mul(weighted, v));
-                    squares = s.add(squares, s.mul(weighted, code));
-                }
-            },
-        );
-        let fitted = self.candidate(s, s.mul(best.scale, s.div(products, squares)));
-        let mut sums = [s.splat(0.0); TOGETHER];
-        self.each_part(
-            s,
-            #[inline(always)]
-            |x, w| {
-                let (whole, rest) = x.as_chunks::<TOGETHER>();
-                for (at, x) in whole.iter().enumerate() {
-                    for i in 0..TOGETHER {
-                        let w = w.map(|w| w[at * TOGETHER + i]);
-                        sums[i] = s.add(sums[i], self.error(s, &fitted, x[i], w));
-                    }
-                }
-                for (i, &x) in rest.iter().enumerate() {
-                    let w = w.map(|w| w[whole.len() * TOGETHER + i]);
-                    sums[i] = s.add(sums[i], self.error(s, &fitted, x, w));
-                }
-            },
-        );
-        let sum = s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3]));
-        let error = s.mul(sum, s.mul(fitted.scale, fitted.scale));
-        // False for what is not a number, which is what comes of no code but zero, and of scales out of range.
-        let better = s.and(s.lt(error, least), s.gt(s.abs(fitted.scale), s.splat(0.0)));
-        s.select(better, fitted.scale, best.scale)
-    }
-
-    /// A scale as it will be stored.
-    #[inline(always)]
-    fn candidate<S: Simd>(&self, s: S, scale: S::F32) -> Candidate<S> {
-        let scale = match self.search.stored {
+    fn stored<S: Simd>(self, s: S, scale: S::F32) -> S::F32 {
+        match self.stored {
             Dtype::BF16 => {
                 let bits = s.to_bits(scale);
                 let odd = s.and_i32(s.shr_i32::<16>(bits), s.splat_i32(1));
@@ -205,50 +178,274 @@ impl Batch<'_> {
             }
             Dtype::F16 => s.round_f16(scale),
             _ => scale,
-        };
-        Candidate { scale, inverse: s.div(s.splat(1.0), scale) }
-    }
-
-    #[inline(always)]
-    fn code<S: Simd>(&self, s: S, v: S::F32) -> S::F32 {
-        let [low, high] = self.search.bounds;
-        s.round_even(s.min(s.max(v, s.splat(low)), s.splat(high)))
-    }
-
-    /// The weighted squared error of a number, in units of the scale.
-    #[inline(always)]
-    fn error<S: Simd>(&self, s: S, candidate: &Candidate<S>, x: S::F32, w: Option<S::F32>) -> S::F32 {
-        let v = s.mul(x, candidate.inverse);
-        let difference = s.sub(v, self.code(s, v));
-        let square = s.mul(difference, difference);
-        match w {
-            Some(w) => s.mul(w, square),
-            None => square,
         }
+    }
+
+    #[inline(always)]
+    fn bounds<S: Simd>(self, s: S, batch: &Batch) -> [S::F32; 2] {
+        match self.bounds {
+            Bounds::All([low, high]) => [s.splat(low), s.splat(high)],
+            Bounds::Each { low, levels } => {
+                let low = batch.load(s, low);
+                [low, s.add(low, s.splat(levels))]
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct PowerE2M1;
+
+impl Grid for PowerE2M1 {
+    const FITS: bool = false;
+
+    #[inline(always)]
+    fn folded<S: Simd>(self, s: S, v: S::F32) -> S::F32 {
+        s.abs(v)
+    }
+
+    #[inline(always)]
+    fn nearest<S: Simd>(self, s: S, v: S::F32, _: [S::F32; 2]) -> S::F32 {
+        nearest_e2m1(s, v)
+    }
+
+    #[inline(always)]
+    fn stored<S: Simd>(self, s: S, scale: S::F32) -> S::F32 {
+        // Those that a byte of exponent holds but for 255.
+        s.min(s.max(scale, s.splat(f32::from_bits(0x0040_0000))), s.splat(f32::from_bits(0x7f00_0000)))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct ScaledE2M1 {
+    divisor: f32,
+}
+
+impl Grid for ScaledE2M1 {
+    const FITS: bool = false;
+
+    #[inline(always)]
+    fn folded<S: Simd>(self, s: S, v: S::F32) -> S::F32 {
+        s.abs(v)
+    }
+
+    #[inline(always)]
+    fn nearest<S: Simd>(self, s: S, v: S::F32, _: [S::F32; 2]) -> S::F32 {
+        nearest_e2m1(s, v)
+    }
+
+    #[inline(always)]
+    fn stored<S: Simd>(self, s: S, scale: S::F32) -> S::F32 {
+        // Below 2^-6 numbers are multiples of 2^-9, and zero is no scale.
+        let step = s.splat(1.0 / 512.0);
+        let small = s.max(s.mul(s.round_even(s.mul(scale, s.splat(512.0))), step), step);
+        let bits = s.to_bits(scale);
+        let odd = s.and_i32(s.shr_i32::<20>(bits), s.splat_i32(1));
+        let rounded = s.add_i32(bits, s.add_i32(odd, s.splat_i32(0x0007_ffff)));
+        let normal = s.from_bits(s.and_i32(rounded, s.splat_i32(0xfff0_0000_u32 as i32)));
+        let is_small = s.lt(scale, s.splat(1.0 / 64.0));
+        s.min(s.select(is_small, small, normal), s.splat(448.0))
+    }
+
+    #[inline(always)]
+    fn used<S: Simd>(self, s: S, stored: S::F32) -> S::F32 {
+        s.div(stored, s.splat(self.divisor))
+    }
+}
+
+/// The nearest of 0, 0.5, 1, 1.5, 2, 3, 4 and 6 to a positive number.
+#[inline(always)]
+fn nearest_e2m1<S: Simd>(s: S, v: S::F32) -> S::F32 {
+    let magnitude = s.min(v, s.splat(6.0));
+    // They lie 0.5 apart below 2, then half the power of two below them. So far apart are numbers that begin with this:
+    let power = s.and_i32(s.to_bits(s.max(magnitude, s.splat(1.0))), s.splat_i32(0x7f80_0000));
+    let large = s.mul(s.from_bits(power), s.splat(1.5 * 4_194_304.0));
+    s.sub(s.add(magnitude, large), large)
+}
+
+struct Search<'a, G> {
+    groups: Groups<'a>,
+    importance: Option<&'a [f32]>,
+    grid: G,
+    ratios: &'static [f32],
+    signs: Signs,
+    scales: &'a mut [f32],
+}
+
+impl<G: Grid> Kernel for Search<'_, G> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let count = self.scales.len();
+        for first in (0..count).step_by(S::LANES) {
+            let batch = Batch { first, last: count - 1 };
+            let mut best = [0.0; MOST_LANES];
+            s.store(self.best(s, &batch), &mut best);
+            let lanes = S::LANES.min(count - first);
+            self.scales[first..][..lanes].copy_from_slice(&best[..lanes]);
+        }
+    }
+}
+
+/// Consecutive groups, one per lane. Where fewer are left than a vector has lanes, the last one is repeated.
+struct Batch {
+    first: usize,
+    last: usize,
+}
+
+impl Batch {
+    #[inline(always)]
+    fn group(&self, lane: usize) -> usize {
+        (self.first + lane).min(self.last)
+    }
+
+    /// A number of each group.
+    #[inline(always)]
+    fn load<S: Simd>(&self, s: S, numbers: &[f32]) -> S::F32 {
+        let mut own = [0.0; MOST_LANES];
+        for (lane, number) in own[..S::LANES].iter_mut().enumerate() {
+            *number = numbers[self.group(lane)];
+        }
+        s.load(&own)
+    }
+}
+
+/// A scale that is tried.
+#[derive(Clone, Copy)]
+struct Candidate<S: Simd> {
+    /// As it is stored.
+    stored: S::F32,
+    /// Of what it is used as.
+    inverse: S::F32,
+    /// Sums of squared errors, and of errors times codes, in units of the scale.
+    squares: S::F32,
+    products: S::F32,
+}
+
+impl<G: Grid> Search<'_, G> {
+    #[inline(always)]
+    fn candidate<S: Simd>(&self, s: S, scale: S::F32) -> Candidate<S> {
+        let stored = self.grid.stored(s, scale);
+        let zero = s.splat(0.0);
+        Candidate { stored, inverse: s.div(s.splat(1.0), self.grid.used(s, stored)), squares: zero, products: zero }
+    }
+
+    /// The best scale that is found.
+    #[inline(always)]
+    fn best<S: Simd>(&self, s: S, batch: &Batch) -> S::F32 {
+        let scale = batch.load(s, self.scales);
+        let bounds = self.grid.bounds(s, batch);
+        let count = self.ratios.len();
+        let mut candidates = [self.candidate(s, scale); 2 * COUNT];
+        for (i, &ratio) in self.ratios.iter().enumerate() {
+            candidates[i] = self.candidate(s, s.mul(scale, s.splat(ratio)));
+        }
+        let candidates = match self.signs {
+            Signs::Own => &mut candidates[..count],
+            Signs::Both => {
+                for i in 0..count {
+                    let Candidate { stored, inverse, .. } = candidates[i];
+                    candidates[count + i] =
+                        Candidate { stored: s.neg(stored), inverse: s.neg(inverse), ..candidates[i] };
+                }
+                &mut candidates[..2 * count]
+            }
+        };
+        let unit = candidates[0].inverse;
+        let mut norm = s.splat(0.0);
+        self.each_part(
+            s,
+            batch,
+            #[inline(always)]
+            |x, w| {
+                for together in candidates.as_chunks_mut::<TOGETHER>().0 {
+                    let mut own = *together;
+                    for (i, &x) in x.iter().enumerate() {
+                        for candidate in &mut own {
+                            let v = self.grid.folded(s, s.mul(x, candidate.inverse));
+                            let code = self.grid.nearest(s, v, bounds);
+                            let error = s.sub(v, code);
+                            let weighted = match w {
+                                Some(w) => s.mul(error, w[i]),
+                                None => error,
+                            };
+                            candidate.squares = s.add(candidate.squares, s.mul(weighted, error));
+                            if G::FITS {
+                                candidate.products = s.add(candidate.products, s.mul(weighted, code));
+                            }
+                        }
+                    }
+                    *together = own;
+                }
+                if G::FITS {
+                    for (i, &x) in x.iter().enumerate() {
+                        let v = s.mul(x, unit);
+                        let weighted = match w {
+                            Some(w) => s.mul(v, w[i]),
+                            None => v,
+                        };
+                        norm = s.add(norm, s.mul(weighted, v));
+                    }
+                }
+            },
+        );
+        let mut best = candidates[0].stored;
+        let mut least = candidates[0].squares;
+        for candidate in candidates.iter() {
+            // All errors in units of the first scale. What is not a number is less than none.
+            let factor = s.div(unit, candidate.inverse);
+            let factor = s.mul(factor, factor);
+            let error = s.mul(candidate.squares, factor);
+            let better = s.lt(error, least);
+            best = s.select(better, candidate.stored, best);
+            least = s.select(better, error, least);
+            if G::FITS {
+                let (fitted, squares) = self.fitted(s, candidate, s.div(norm, factor));
+                let error = s.mul(squares, factor);
+                let better = s.lt(error, least);
+                best = s.select(better, fitted, best);
+                least = s.select(better, error, least);
+            }
+        }
+        best
+    }
+
+    /// The scale that fits a candidate's codes best, and its sum of squared errors. `norm` is the sum of squared weights, in
+    /// units of the candidate's scale as these are.
+    #[inline(always)]
+    fn fitted<S: Simd>(&self, s: S, candidate: &Candidate<S>, norm: S::F32) -> (S::F32, S::F32) {
+        let &Candidate { stored, inverse, squares, products } = candidate;
+        // weights are codes plus errors
+        let codes = s.sub(norm, s.add(s.add(products, products), squares));
+        let wanted = s.add(s.splat(1.0), s.div(products, codes));
+        let fitted = self.grid.stored(s, s.mul(stored, wanted));
+        let change = s.sub(s.mul(fitted, inverse), s.splat(1.0));
+        let linear = s.mul(s.add(change, change), products);
+        (fitted, s.add(s.sub(squares, linear), s.mul(s.mul(change, change), codes)))
     }
 
     /// Hands out the columns of the groups part by part, with their importance.
     #[inline(always)]
-    fn each_part<S: Simd>(&self, s: S, mut work: impl FnMut(&[S::F32], Option<&[S::F32]>)) {
-        let Search { groups: Groups { weights, columns, group }, importance, .. } = *self.search;
+    fn each_part<S: Simd>(&self, s: S, batch: &Batch, mut work: impl FnMut(&[S::F32], Option<&[S::F32]>)) {
+        let Groups { weights, columns, group } = self.groups;
         let zero = s.splat(0.0);
+        let (mut x, mut w) = ([zero; WIDTH], [zero; WIDTH]);
         for at in (0..group).step_by(WIDTH) {
             let width = WIDTH.min(group - at);
-            let mut x = [zero; WIDTH];
             s.transpose(
                 weights,
                 #[inline(always)]
-                |lane| self.group(lane) * group + at,
+                |lane| batch.group(lane) * group + at,
                 &mut x[..width],
             );
-            match importance {
+            match self.importance {
                 None => work(&x[..width], None),
                 Some(importance) => {
-                    let mut w = [zero; WIDTH];
                     s.transpose(
                         importance,
                         #[inline(always)]
-                        |lane| self.group(lane) * group % columns + at,
+                        |lane| batch.group(lane) * group % columns + at,
                         &mut w[..width],
                     );
                     work(&x[..width], Some(&w[..width]));
@@ -256,9 +453,4 @@ impl Batch<'_> {
             }
         }
     }
-}
-
-#[inline(always)]
-fn select<S: Simd>(s: S, mask: S::Mask, yes: Candidate<S>, no: Candidate<S>) -> Candidate<S> {
-    Candidate { scale: s.select(mask, yes.scale, no.scale), inverse: s.select(mask, yes.inverse, no.inverse) }
 }
