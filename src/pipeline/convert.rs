@@ -128,7 +128,7 @@ impl<'a> Converter<'a> {
             None => Ok(()),
         };
         let (level, first) = (self.level, rows.start);
-        let importance = coded.importance.map(|all| {
+        let importance = coded.importance.as_deref().map(|all| {
             let matrix = first / work.rows_per_expert;
             &all[matrix * work.columns..(matrix + 1) * work.columns]
         });

@@ -1,5 +1,8 @@
 //! Blocks whose importance is so large that no scale of the type can hold what comes out: their columns count the same.
 //!
+//! Codes of safetensors formats need no repair: within one of their groups only the ratios of importance count, so that
+//! whatever would overflow is scaled before (`work`).
+//!
 //! llama-quantize ends there ("found nan at block 48"), so there are no bytes of it to keep to. What is done depends on the
 //! row alone, not on how rows are divided into chunks.
 

@@ -1,5 +1,6 @@
 //! What there is to do: every tensor once, with all the places its rows go to.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use weightmill_formats::Importance;
@@ -63,7 +64,7 @@ pub(super) struct CodedWeight<'a> {
     /// What codes it.
     pub coder: Coder,
     /// Importance: one weight per column, and of a stack per matrix.
-    pub importance: Option<&'a [f32]>,
+    pub importance: Option<Cow<'a, [f32]>>,
     /// Number of the weights that have a divisor of scales in common, if there is one.
     pub divisor: Option<usize>,
     /// Where each of the tensors begins.
@@ -257,7 +258,8 @@ impl<'a> Work<'a> {
                     planned.importance.as_ref().map(|entry| importance.get(entry).expect("an entry of the matrix"));
                 let matrices = self.rows / self.rows_per_expert.max(1);
                 let range = coded.expert * self.columns..(coded.expert + matrices) * self.columns;
-                let importance = entry.map(|all| &all[range]);
+                let group = coder.layout.group();
+                let importance = entry.map(|all| in_range(&all[range], group));
                 let divisor = coded.coding.scheme.has_divisor().then_some(first_set + coded.set);
                 let places = vec![place; coder.layout.tensors.len()];
                 self.coded.push(CodedWeight { output, coding: coded.coding, coder, importance, divisor, places });
@@ -394,6 +396,25 @@ impl<'a> Work<'a> {
         let piece = self.starts.get(self.starts.partition_point(|start| *start <= first)).copied();
         first..expert.min(piece.unwrap_or(self.rows)).min(first.saturating_add(self.chunk_rows))
     }
+}
+
+/// Importance with which no error overflows or vanishes: within a group only ratios count, so that of a group where it is very
+/// large or small can be multiplied by a power of two.
+fn in_range(importance: &[f32], group: usize) -> Cow<'_, [f32]> {
+    const MOST: f32 = 1e18;
+    let greatest = |group: &[f32]| group.iter().fold(0.0, |most: f32, own| most.max(*own));
+    let fits = |group: &[f32]| matches!(greatest(group), most if most == 0.0 || (1.0 / MOST..MOST).contains(&most));
+    if importance.chunks(group).all(fits) {
+        return Cow::Borrowed(importance);
+    }
+    let mut importance = importance.to_vec();
+    for group in importance.chunks_mut(group).filter(|group| !fits(group)) {
+        // Of one that is smaller than all normal numbers the exponent is 0, and this the greatest power there is.
+        let exponent = (greatest(group).to_bits() >> 23).clamp(1, 253);
+        let factor = f32::from_bits((254 - exponent) << 23);
+        group.iter_mut().for_each(|own| *own *= factor);
+    }
+    Cow::Owned(importance)
 }
 
 /// The type of a piece whose stored bytes are those of its rows.

@@ -110,6 +110,11 @@ impl Layout {
         }
     }
 
+    /// Columns that share a scale.
+    pub fn group(&self) -> usize {
+        self.grid.block_columns
+    }
+
     /// Chunks of rows begin at multiples of this.
     pub fn row_unit(&self) -> usize {
         let offsets = match &self.offsets {

@@ -123,6 +123,8 @@ const MLX: OutputScheme = OutputScheme {
     lay_out: mlx::lay_out,
     embeddings: true,
     experts: Arrangement::Stacked,
+    // mlx-lm takes it apart when it loads a model, and would quantize the parts again
+    kept: &["kv_b_proj"],
     configure: configure::MLX,
     ..PACKED
 };
@@ -253,8 +255,6 @@ pub static OUTPUT_SCHEMES: &[OutputScheme] = &[
         arithmetic: Arithmetic::Powers(PowerRule::Least),
         scale_type: Some(Dtype::U8),
         lay_out: mlx::lay_out_mxfp4,
-        // mlx-lm takes it apart when it loads a model, and expects biases then
-        kept: &["kv_b_proj"],
         configure: configure::MLX_MXFP4,
         ..MLX
     },

@@ -339,6 +339,82 @@ fn importance_changes_what_is_searched_and_nothing_else() {
 }
 
 #[test]
+fn gaps_of_importance_are_reported_and_forbidden_as_for_gguf() {
+    let dir = folder();
+    let imatrix = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny-imatrix");
+    let files: Vec<PathBuf> = fs::read_dir(imatrix).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let matrix = files.iter().find(|path| path.extension().is_some_and(|extension| extension == "gguf")).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = quantize();
+        command.current_dir(&dir).args([FIXTURE, "--int4", "--dry-run", "--json", "--imatrix"]).arg(matrix);
+        command.args(arguments).output().unwrap()
+    };
+    let importance = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let report: Json = serde_json::from_slice(&output.stdout).unwrap();
+        let tensors = report["outputs"][0]["tensors"].as_array().unwrap().clone();
+        let of = |end: &str| {
+            let tensor = tensors.iter().find(|tensor| tensor["name"].as_str().unwrap().ends_with(end)).unwrap();
+            tensor["importance"].clone()
+        };
+        (of("layers.0.mlp.down_proj.weight_packed"), of("layers.0.mlp.down_proj.weight_scale"), stderr(&output))
+    };
+    let (measured, of_scales, _) = importance(&["--strict-imatrix"]);
+    assert_eq!((measured, of_scales), (json!("measured"), Json::Null));
+    let (none, _, message) = importance(&["--exclude-weights", "ffn_down"]);
+    assert_eq!(none, "none");
+    assert!(message.contains("the importance matrix has nothing for"), "{message}");
+    // what the user left out is no gap
+    assert!(run(&["--exclude-weights", "ffn_down", "--strict-imatrix"]).status.success());
+    // entries that are not there are one
+    let of_others = dir.path().join("others.dat");
+    let mut bytes = 1u32.to_le_bytes().to_vec();
+    bytes.extend(("blk.0.ffn_gate.weight".len() as u32).to_le_bytes());
+    bytes.extend(b"blk.0.ffn_gate.weight");
+    bytes.extend([1u32.to_le_bytes(), 256u32.to_le_bytes()].concat());
+    bytes.extend((0..256).flat_map(|_| 1.0f32.to_le_bytes()));
+    fs::write(&of_others, bytes).unwrap();
+    let strict = |arguments: &[&str]| {
+        let mut command = quantize();
+        command
+            .current_dir(&dir)
+            .args([FIXTURE, "--int4", "--imatrix"])
+            .arg(&of_others)
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    assert_refused(&strict(&["--strict-imatrix", "-o", "x"]), &["w4a16", "gaps", "--strict-imatrix"]);
+    let output = strict(&["-o", "loose"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn importance_counts_by_its_ratios_alone() {
+    let dir = folder();
+    let matrix = |name: &str, factor: f32| {
+        let path = dir.path().join(name);
+        let mut bytes = 1u32.to_le_bytes().to_vec();
+        bytes.extend(("blk.0.ffn_gate.weight".len() as u32).to_le_bytes());
+        bytes.extend(b"blk.0.ffn_gate.weight");
+        bytes.extend([1u32.to_le_bytes(), 256u32.to_le_bytes()].concat());
+        bytes.extend((0..256).flat_map(|i| ((i % 7 + 1) as f32 * factor).to_le_bytes()));
+        fs::write(&path, bytes).unwrap();
+        path
+    };
+    let digest = |name: &str, factor: f32| {
+        let out = dir.path().join(name);
+        let matrix = matrix(&format!("{name}.dat"), factor);
+        quantize().args([FIXTURE, "--int4", "--imatrix"]).arg(matrix).arg("-o").arg(&out).assert().success();
+        sha256(&out.join("model.safetensors"))
+    };
+    let usual = digest("usual", 1.0);
+    assert_eq!(digest("large", 2f32.powi(120)), usual);
+    assert_eq!(digest("small", 2f32.powi(-110)), usual);
+}
+
+#[test]
 fn gguf_files_become_folders_too() {
     let dir = folder();
     let run = |arguments: &[&str]| quantize().current_dir(&dir).args(arguments).assert().success();

@@ -10,6 +10,7 @@ mod checkpoint;
 mod defects;
 #[path = "../support/described.rs"]
 mod described;
+mod experts;
 mod forward;
 
 use std::fs;
