@@ -107,29 +107,26 @@ def in_gptqmodel(source, scheme):
     packed, expected = load_file(coded / "model.safetensors"), load_file(decoded / "model.safetensors")
     modules = sorted({name.rpartition(".")[0] for name in packed if name.endswith(".qweight")})
     settings = json.loads((coded / "config.json").read_text())["quantization_config"]
-    wrong = [module for module in modules if not torch.equal(dequantized(module, packed, settings), expected[f"{module}.weight"])]
+    wrong = [module for module in modules if not torch.equal(dequantized(module, packed, settings), expected[f"{module}.weight"].half())]
     return f"{len(wrong)} of {len(modules)} differ: {wrong[:3]}" if wrong or not modules else None
 
 
 def dequantized(name, packed, settings):
-    """What GPTQModel's own module makes of a weight."""
+    """What GPTQModel's own code makes of a weight, in half precision."""
     import torch
     from gptqmodel.nn_modules.qlinear.torch import TorchLinear
-    from gptqmodel.nn_modules.qlinear.torch_awq import TorchAwqLinear
+    from gptqmodel.quantization.awq.utils.packing_utils import dequantize_gemm
     from gptqmodel.utils.model import convert_gptq_v1_to_v2_format_module
     own = {part: packed[f"{name}.{part}"] for part in ("qweight", "qzeros", "scales", "g_idx") if f"{name}.{part}" in packed}
-    columns = len(own["g_idx"]) if "g_idx" in own else len(own["qweight"])
-    shape = dict(in_features=columns, out_features=own["scales"].shape[1])
+    bits, group = settings["bits"], settings["group_size"]
     if settings["quant_method"] == "awq":
-        module = TorchAwqLinear(bits=4, group_size=settings["group_size"], sym=False, desc_act=False, bias=False, register_buffers=True, **shape)
-    else:
-        module = TorchLinear(bits=settings["bits"], group_size=settings["group_size"], sym=settings["sym"], desc_act=False, bias=False, pack_dtype=torch.int32, **shape)
-    missing = module.load_state_dict(own, strict=False)
-    assert not missing.unexpected_keys, missing
-    if settings["quant_method"] == "gptq":
-        convert_gptq_v1_to_v2_format_module(module=module, bits=settings["bits"], pack_dtype=torch.int32)
-    module.post_init()
-    return module.dequantize_weight().T.float().contiguous()
+        return dequantize_gemm(own["qweight"], own["qzeros"], own["scales"], bits, group).T.contiguous()
+    module = TorchLinear(bits=bits, group_size=group, sym=settings["sym"], desc_act=settings["desc_act"], bias=False, pack_dtype=torch.int32,
+                         in_features=len(own["qweight"]) * 32 // bits, out_features=own["scales"].shape[1], register_buffers=True)
+    unexpected = module.load_state_dict(own, strict=False).unexpected_keys
+    assert not unexpected, unexpected
+    convert_gptq_v1_to_v2_format_module(module=module, bits=bits, pack_dtype=torch.int32)
+    return module.dequantize_weight().T.contiguous()
 
 
 def small(kind, folder):

@@ -49,6 +49,13 @@ def compressed(folder, source):
     yield case("ct_fp8_dynamic_bf16", source, "-t", "fp8", names=numbers[:1])
 
 
+def compressed_blocks(folder, _):
+    """The one block that is whole; its codes were rounded on the way."""
+    source = load(folder / "src_block.safetensors")["w_bf16"].bits[:128, :128]
+    scale = load(folder / "ct_fp8_block_bf16.safetensors")["compressed.weight_scale"].bits[:1, :1]
+    yield Written("ct_fp8_block_bf16", Tensor("BF16", source), ("-t", "fp8-block-ct"), {"weight_scale": Tensor("BF16", scale)})
+
+
 def whole_rows(source, group):
     """The rows whose groups have weights of both signs, or nothing but zeros; each so often that there are as many as before."""
     groups = source.f32().reshape(len(source.bits), -1, group)
@@ -101,5 +108,5 @@ def fp8_blocks(folder, source):
 def cases(folder):
     """All cases that the fixtures in `folder` give."""
     source = load(folder / "src_w.safetensors")["w_bf16"]
-    for family in compressed, gptq, awq, mlx, fp8_blocks:
+    for family in compressed, compressed_blocks, gptq, awq, mlx, fp8_blocks:
         yield from family(folder, source)
