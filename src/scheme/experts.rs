@@ -93,7 +93,7 @@ impl Experts {
     /// Of the tensors of a checkpoint, which is `model` as GGUF.
     pub fn of(published: &[ModelTensor], model: &Model, config: Option<&Map<String, Json>>) -> Self {
         let mut experts = Experts::default();
-        let mlx = config.and_then(|config| Some(config.get("model_type")?.as_str()?)).and_then(mlx_module);
+        let mlx = config.and_then(|config| config.get("model_type")?.as_str()).and_then(mlx_module);
         let by_name: HashMap<&str, &ModelTensor> =
             model.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
         let mut single: BTreeMap<(&str, &str), Vec<(usize, usize)>> = BTreeMap::new();
