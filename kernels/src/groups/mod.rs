@@ -11,6 +11,7 @@
 
 mod extent;
 mod floats;
+mod grid;
 mod integers;
 mod search;
 

@@ -4,6 +4,7 @@
 //! importance where there is one; and how that error would change with the scale while the codes stay the same, which gives
 //! the scale that fits them best. What counts is the error with the scale as it will be stored.
 
+use super::grid::{Grid, Integers, PowerE2M1, ScaledE2M1};
 use super::{Groups, MOST_LANES};
 use crate::Dtype;
 use crate::simd::{Kernel, Level, Simd};
@@ -123,146 +124,6 @@ fn check(groups: &Groups<'_>, importance: Option<&[f32]>, scales: &[f32]) {
     assert!(importance.is_none_or(|importance| importance.len() == groups.columns), "a weight for every column");
 }
 
-/// The numbers that codes stand for, and scales as they are stored.
-trait Grid: Copy {
-    /// Between two scales that can be stored is little enough for the best one to be reckoned.
-    const FITS: bool;
-
-    /// What stands for a number: its magnitude, where the numbers are the same on either side of zero.
-    #[inline(always)]
-    fn folded<S: Simd>(self, _: S, v: S::F32) -> S::F32 {
-        v
-    }
-
-    /// The nearest of the numbers.
-    fn nearest<S: Simd>(self, s: S, v: S::F32, bounds: [S::F32; 2]) -> S::F32;
-
-    /// The nearest scale that can be stored.
-    fn stored<S: Simd>(self, s: S, scale: S::F32) -> S::F32;
-
-    /// What codes are multiplied by where this is stored.
-    #[inline(always)]
-    fn used<S: Simd>(self, _: S, stored: S::F32) -> S::F32 {
-        stored
-    }
-
-    /// The least and the greatest number of groups.
-    #[inline(always)]
-    fn bounds<S: Simd>(self, s: S, _: &Batch) -> [S::F32; 2] {
-        [s.splat(0.0); 2]
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Integers<'a> {
-    bounds: Bounds<'a>,
-    stored: Dtype,
-}
-
-impl Grid for Integers<'_> {
-    const FITS: bool = true;
-
-    #[inline(always)]
-    fn nearest<S: Simd>(self, s: S, v: S::F32, [low, high]: [S::F32; 2]) -> S::F32 {
-        s.round_even(s.min(s.max(v, low), high))
-    }
-
-    #[inline(always)]
-    fn stored<S: Simd>(self, s: S, scale: S::F32) -> S::F32 {
-        match self.stored {
-            Dtype::BF16 => {
-                let bits = s.to_bits(scale);
-                let odd = s.and_i32(s.shr_i32::<16>(bits), s.splat_i32(1));
-                let rounded = s.add_i32(bits, s.add_i32(odd, s.splat_i32(0x7fff)));
-                s.from_bits(s.and_i32(rounded, s.splat_i32(0xffff_0000_u32 as i32)))
-            }
-            Dtype::F16 => s.round_f16(scale),
-            _ => scale,
-        }
-    }
-
-    #[inline(always)]
-    fn bounds<S: Simd>(self, s: S, batch: &Batch) -> [S::F32; 2] {
-        match self.bounds {
-            Bounds::All([low, high]) => [s.splat(low), s.splat(high)],
-            Bounds::Each { low, levels } => {
-                let low = batch.load(s, low);
-                [low, s.add(low, s.splat(levels))]
-            }
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct PowerE2M1;
-
-impl Grid for PowerE2M1 {
-    const FITS: bool = false;
-
-    #[inline(always)]
-    fn folded<S: Simd>(self, s: S, v: S::F32) -> S::F32 {
-        s.abs(v)
-    }
-
-    #[inline(always)]
-    fn nearest<S: Simd>(self, s: S, v: S::F32, _: [S::F32; 2]) -> S::F32 {
-        nearest_e2m1(s, v)
-    }
-
-    #[inline(always)]
-    fn stored<S: Simd>(self, s: S, scale: S::F32) -> S::F32 {
-        // Those that a byte of exponent holds but for 255.
-        s.min(s.max(scale, s.splat(f32::from_bits(0x0040_0000))), s.splat(f32::from_bits(0x7f00_0000)))
-    }
-}
-
-#[derive(Clone, Copy)]
-struct ScaledE2M1 {
-    divisor: f32,
-}
-
-impl Grid for ScaledE2M1 {
-    const FITS: bool = false;
-
-    #[inline(always)]
-    fn folded<S: Simd>(self, s: S, v: S::F32) -> S::F32 {
-        s.abs(v)
-    }
-
-    #[inline(always)]
-    fn nearest<S: Simd>(self, s: S, v: S::F32, _: [S::F32; 2]) -> S::F32 {
-        nearest_e2m1(s, v)
-    }
-
-    #[inline(always)]
-    fn stored<S: Simd>(self, s: S, scale: S::F32) -> S::F32 {
-        // Below 2^-6 numbers are multiples of 2^-9, and zero is no scale.
-        let step = s.splat(1.0 / 512.0);
-        let small = s.max(s.mul(s.round_even(s.mul(scale, s.splat(512.0))), step), step);
-        let bits = s.to_bits(scale);
-        let odd = s.and_i32(s.shr_i32::<20>(bits), s.splat_i32(1));
-        let rounded = s.add_i32(bits, s.add_i32(odd, s.splat_i32(0x0007_ffff)));
-        let normal = s.from_bits(s.and_i32(rounded, s.splat_i32(0xfff0_0000_u32 as i32)));
-        let is_small = s.lt(scale, s.splat(1.0 / 64.0));
-        s.min(s.select(is_small, small, normal), s.splat(448.0))
-    }
-
-    #[inline(always)]
-    fn used<S: Simd>(self, s: S, stored: S::F32) -> S::F32 {
-        s.div(stored, s.splat(self.divisor))
-    }
-}
-
-/// The nearest of 0, 0.5, 1, 1.5, 2, 3, 4 and 6 to a positive number.
-#[inline(always)]
-fn nearest_e2m1<S: Simd>(s: S, v: S::F32) -> S::F32 {
-    let magnitude = s.min(v, s.splat(6.0));
-    // They lie 0.5 apart below 2, then half the power of two below them. So far apart are numbers that begin with this:
-    let power = s.and_i32(s.to_bits(s.max(magnitude, s.splat(1.0))), s.splat_i32(0x7f80_0000));
-    let large = s.mul(s.from_bits(power), s.splat(1.5 * 4_194_304.0));
-    s.sub(s.add(magnitude, large), large)
-}
-
 struct Search<'a, G> {
     groups: Groups<'a>,
     importance: Option<&'a [f32]>,
@@ -289,7 +150,7 @@ impl<G: Grid> Kernel for Search<'_, G> {
 }
 
 /// Consecutive groups, one per lane. Where fewer are left than a vector has lanes, the last one is repeated.
-struct Batch {
+pub(super) struct Batch {
     first: usize,
     last: usize,
 }
@@ -302,7 +163,7 @@ impl Batch {
 
     /// A number of each group.
     #[inline(always)]
-    fn load<S: Simd>(&self, s: S, numbers: &[f32]) -> S::F32 {
+    pub fn load<S: Simd>(&self, s: S, numbers: &[f32]) -> S::F32 {
         let mut own = [0.0; MOST_LANES];
         for (lane, number) in own[..S::LANES].iter_mut().enumerate() {
             *number = numbers[self.group(lane)];
