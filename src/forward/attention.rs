@@ -11,7 +11,7 @@ use super::rounding::{self, Activations};
 use super::{Error, LayerNames, Machine};
 
 /// Queries whose scores are computed at once.
-const QUERY_ROWS: usize = 256;
+pub(super) const QUERY_ROWS: usize = 128;
 
 /// Queries, keys and values of some sequences, and how they attend.
 pub(super) struct Heads<'a> {
@@ -154,14 +154,15 @@ impl Machine<'_> {
     pub(super) fn attend(&self, heads: Heads<'_>) -> Matrix {
         let rounded = match self.activations {
             Activations::Exact => None,
-            Activations::Rounded => Some([heads.queries, heads.keys, heads.values].map(|matrix| {
+            // the cache is f16; queries and weights of values stay f32 in ggml's flash attention over many queries
+            Activations::Rounded => Some([heads.keys, heads.values].map(|matrix| {
                 let mut rounded = matrix.clone();
                 rounding::round_to_f16(self.tensors.level(), &mut rounded.data);
                 rounded
             })),
         };
         let heads = match &rounded {
-            Some([queries, keys, values]) => Heads { queries, keys, values, ..heads },
+            Some([keys, values]) => Heads { keys, values, ..heads },
             None => heads,
         };
         let tokens = heads.queries.rows();
@@ -172,12 +173,13 @@ impl Machine<'_> {
         let results: Vec<Vec<f32>> =
             jobs.par_iter().map(|&(sequence, head)| self.attend_head(&heads, sequence, head)).collect();
         let mut output = Matrix::zeros(tokens, count * value);
-        for ((sequence, head), result) in jobs.into_iter().zip(results) {
-            for (row, attended) in result.chunks_exact(value).enumerate() {
-                let first = head * value;
-                output.row_mut(sequence * self.sequence + row)[first..first + value].copy_from_slice(attended);
-            }
-        }
+        output.data.par_chunks_exact_mut(count * value).enumerate().with_min_len(16).for_each(|(token, output)| {
+            let (sequence, row) = (token / self.sequence, token % self.sequence);
+            let results = &results[sequence * count..][..count];
+            output.chunks_exact_mut(value).zip(results).for_each(|(output, result)| {
+                output.copy_from_slice(&result[row * value..][..value]);
+            });
+        });
         output
     }
 

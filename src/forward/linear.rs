@@ -126,7 +126,7 @@ impl Machine<'_> {
             return None;
         }
         let mut rounded = input.clone();
-        rounding::round(self.tensors.level(), dtype, input.columns, &mut rounded.data);
+        rounding::round(self.tensors.level(), dtype, &mut rounded.data);
         Some(rounded)
     }
 }

@@ -1,6 +1,11 @@
 //! Activations of some tokens: one row each.
 
+use rayon::prelude::*;
+
 use super::product::{Rows, RowsMut};
+
+/// Numbers that a thread works on at a time.
+const AT_ONCE: usize = 32 * 1024;
 
 /// A matrix of f32, row by row.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,8 +57,10 @@ impl Matrix {
 
     /// A copy of `columns` columns from `first` on.
     pub fn columns_of(&self, first: usize, columns: usize) -> Matrix {
-        let data = self.data.chunks_exact(self.columns).flat_map(|row| &row[first..first + columns]).copied().collect();
-        Matrix { columns, data }
+        let mut copy = Matrix::zeros(self.rows(), columns);
+        let rows = copy.data.par_chunks_exact_mut(columns.max(1)).zip(self.data.par_chunks_exact(self.columns.max(1)));
+        rows.with_min_len(16).for_each(|(copy, row)| copy.copy_from_slice(&row[first..first + columns]));
+        copy
     }
 
     /// A copy of these rows.
@@ -64,19 +71,23 @@ impl Matrix {
     /// Adds another matrix of the same shape, number by number.
     pub fn add(&mut self, other: &Matrix) {
         assert_eq!(self.data.len(), other.data.len(), "matrices of one shape");
-        self.data.iter_mut().zip(&other.data).for_each(|(sum, value)| *sum += value);
+        self.data.par_chunks_mut(AT_ONCE).zip(other.data.par_chunks(AT_ONCE)).for_each(|(sums, values)| {
+            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        });
     }
 
     /// Multiplies every number.
     pub fn scale(&mut self, factor: f32) {
         if factor != 1.0 {
-            self.data.iter_mut().for_each(|value| *value *= factor);
+            let pieces = self.data.par_chunks_mut(AT_ONCE);
+            pieces.for_each(|piece| piece.iter_mut().for_each(|value| *value *= factor));
         }
     }
 
     /// Adds a vector to every row.
     pub fn add_to_rows(&mut self, vector: &[f32]) {
         assert_eq!(self.columns, vector.len(), "a vector as long as the rows");
-        self.data.chunks_exact_mut(vector.len()).for_each(|row| row.iter_mut().zip(vector).for_each(|(x, v)| *x += v));
+        let rows = self.data.par_chunks_exact_mut(vector.len()).with_min_len(16);
+        rows.for_each(|row| row.iter_mut().zip(vector).for_each(|(x, v)| *x += v));
     }
 }

@@ -194,7 +194,7 @@ impl<'a> Machine<'a> {
             let tokens = first..stream.tokens().min(first + batch);
             let mut states = stream.read(tokens)?;
             self.block(layer, &mut states, observer)?;
-            if let Some(at) = states.data.iter().position(|value| !value.is_finite()) {
+            if let Some(at) = states.data.par_iter().with_min_len(1 << 16).position_first(|value| !value.is_finite()) {
                 return Err(Error::NonFinite { layer, token: first + at / states.columns });
             }
             stream.write(first, &states)?;
@@ -219,7 +219,7 @@ impl<'a> Machine<'a> {
         // every matrix that lives at the same time, and copies that are rounded
         let attention = 3 * heads * key + 3 * groups * (key + value) + 3 * heads * value;
         let numbers = 8 * settings.width + attention.max(3 * inner.max().unwrap_or(0));
-        let scores = 256 * self.sequence * rayon::current_num_threads();
+        let scores = attention::QUERY_ROWS * self.sequence * rayon::current_num_threads();
         let needed = ((numbers * self.sequence + scores + self.slab) * size_of::<f32>()) as u64;
         let resident = (stream.tokens() * settings.width * size_of::<f32>()) as u64 - stream.spilled_bytes();
         let limit = self.options.max_memory;

@@ -4,6 +4,8 @@
 //! `ggml/src/ggml-cpu/ggml-cpu.c` names. The loss of that belongs to what a quantized model does when it runs, and is
 //! part of every figure of llama-perplexity.
 
+use half::f16;
+use rayon::prelude::*;
 use weightmill_kernels::{Dtype, Level, dequantize, quantize};
 
 /// How exactly activations are multiplied.
@@ -19,34 +21,47 @@ pub enum Activations {
 /// Weights per block of Q8_K.
 const SUPER_BLOCK: usize = 256;
 
+/// Weights per block of Q8_0.
+const BLOCK: usize = 32;
+
+/// Numbers that a thread rounds at a time; a multiple of both blocks.
+const AT_ONCE: usize = 16 * 1024;
+
 /// Rounds rows of activations, whose length is a multiple of the blocks of `weights`, as they are for a product with
 /// weights of that type.
-pub(super) fn round(level: Level, weights: Dtype, columns: usize, activations: &mut [f32]) {
+pub(super) fn round(level: Level, weights: Dtype, activations: &mut [f32]) {
+    let pieces = activations.par_chunks_mut(AT_ONCE);
     match weights {
         Dtype::F32 | Dtype::F64 => {}
-        Dtype::BF16 | Dtype::F16 => through(level, weights, columns, activations),
+        Dtype::BF16 | Dtype::F16 => pieces.for_each(|piece| through(level, weights, piece)),
         _ if weights.info().block_len == SUPER_BLOCK => {
-            activations.chunks_exact_mut(SUPER_BLOCK).for_each(round_super_block);
+            pieces.for_each(|piece| piece.chunks_exact_mut(SUPER_BLOCK).for_each(round_super_block));
         }
-        _ => through(level, Dtype::Q8_0, columns, activations),
+        _ => pieces.for_each(|piece| piece.chunks_exact_mut(BLOCK).for_each(round_block)),
     }
 }
 
 /// Rounds numbers to f16, as the cache of keys and values holds them.
 pub(super) fn round_to_f16(level: Level, values: &mut [f32]) {
-    through(level, Dtype::F16, 1, values);
+    values.par_chunks_mut(AT_ONCE).for_each(|piece| through(level, Dtype::F16, piece));
 }
 
-/// To a type and back, some rows at a time.
-fn through(level: Level, dtype: Dtype, columns: usize, values: &mut [f32]) {
-    let info = dtype.info();
-    let rows = (64 * 1024 / columns.max(1)).max(1);
-    let mut bytes = vec![0; rows.min(values.len() / columns.max(1)) * columns / info.block_len * info.block_bytes];
-    for values in values.chunks_mut(rows * columns) {
-        let bytes = &mut bytes[..values.len() / info.block_len * info.block_bytes];
-        quantize(level, dtype, values, columns, None, bytes);
-        dequantize(level, dtype, bytes, values);
+/// To a type of single numbers and back.
+fn through(level: Level, dtype: Dtype, values: &mut [f32]) {
+    let mut bytes = vec![0; values.len() * dtype.info().block_bytes];
+    quantize(level, dtype, values, 1, None, &mut bytes);
+    dequantize(level, dtype, &bytes, values);
+}
+
+/// Q8_0 as `quantize_row_q8_0` of ggml's x86 code makes it of activations: unlike the one for files it divides 127 by the largest
+/// magnitude, not one by the scale, and rounds what lies in the middle to even.
+fn round_block(values: &mut [f32]) {
+    let most = values.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+    if most == 0.0 {
+        return;
     }
+    let (scale, inverse) = (f16::from_f32(most / 127.0).to_f32(), 127.0 / most);
+    values.iter_mut().for_each(|value| *value = scale * (*value * inverse).round_ties_even());
 }
 
 /// Q8_K: 256 integers and one f32 scale, such that the value of largest magnitude becomes -127.
