@@ -58,18 +58,7 @@ struct Vocabulary<'a> {
 /// # Errors
 /// If the tokenizer is of a kind that is not known, or if the file does not hold all of it.
 pub fn restore(metadata: &Metadata) -> Result<Vec<(String, Vec<u8>)>, RestoreError> {
-    const TOKENS: &str = "tokenizer.ggml.tokens";
-    const TYPES: &str = "tokenizer.ggml.token_type";
-    let Some(Value::Array(Array::String(tokens))) = metadata.get(TOKENS) else {
-        return Err(RestoreError::Key { key: TOKENS });
-    };
-    let Some(Value::Array(Array::I32(types))) = metadata.get(TYPES) else {
-        return Err(RestoreError::Key { key: TYPES });
-    };
-    if types.len() != tokens.len() {
-        return Err(RestoreError::Key { key: TYPES });
-    }
-    let vocabulary = Vocabulary { metadata, tokens, types };
+    let vocabulary = Vocabulary::of(metadata)?;
     let model = metadata.string("tokenizer.ggml.model").unwrap_or_default();
     let architecture = metadata.string("general.architecture").unwrap_or_default();
     let fits = |(of, by, _): &&(&str, &str, &str)| *of == model && (*by == architecture || by.is_empty());
@@ -77,7 +66,7 @@ pub fn restore(metadata: &Metadata) -> Result<Vec<(String, Vec<u8>)>, RestoreErr
         return Err(RestoreError::Model { model: model.to_owned() });
     };
     let (name, content, first_added) = match model {
-        "gpt2" => ("tokenizer.json", vocabulary.tokenizer_json()?, 0),
+        "gpt2" => ("tokenizer.json", vocabulary.tokenizer_json(pre::restore)?, 0),
         _ => {
             let (model, pieces) = vocabulary.sentencepiece()?;
             ("tokenizer.model", model, pieces)
@@ -87,7 +76,33 @@ pub fn restore(metadata: &Metadata) -> Result<Vec<(String, Vec<u8>)>, RestoreErr
     Ok(vec![(name.to_owned(), content), ("tokenizer_config.json".to_owned(), pretty(&config))])
 }
 
-impl Vocabulary<'_> {
+/// A tokenizer.json that cuts text as llama.cpp does under the name in `metadata`, which may be any of those for it.
+///
+/// # Errors
+/// If the tokenizer is not byte-level BPE, or if it is not known how text is cut.
+pub(super) fn byte_level(metadata: &Metadata) -> Result<Vec<u8>, RestoreError> {
+    match metadata.string("tokenizer.ggml.model").unwrap_or_default() {
+        "gpt2" => Vocabulary::of(metadata)?.tokenizer_json(pre::equivalent),
+        model => Err(RestoreError::Model { model: model.to_owned() }),
+    }
+}
+
+impl<'a> Vocabulary<'a> {
+    fn of(metadata: &'a Metadata) -> Result<Self, RestoreError> {
+        const TOKENS: &str = "tokenizer.ggml.tokens";
+        const TYPES: &str = "tokenizer.ggml.token_type";
+        let Some(Value::Array(Array::String(tokens))) = metadata.get(TOKENS) else {
+            return Err(RestoreError::Key { key: TOKENS });
+        };
+        let Some(Value::Array(Array::I32(types))) = metadata.get(TYPES) else {
+            return Err(RestoreError::Key { key: TYPES });
+        };
+        if types.len() != tokens.len() {
+            return Err(RestoreError::Key { key: TYPES });
+        }
+        Ok(Self { metadata, tokens, types })
+    }
+
     fn is(&self, id: usize, kinds: &[TokenType]) -> bool {
         kinds.iter().any(|kind| self.types[id] == *kind as i32)
     }
@@ -122,10 +137,10 @@ impl Vocabulary<'_> {
     }
 
     /// Byte-level BPE. All tokens stand in the vocabulary, so that every id is what it was.
-    fn tokenizer_json(&self) -> Result<Vec<u8>, RestoreError> {
+    fn tokenizer_json(&self, structure: fn(&str) -> Option<pre::Structure>) -> Result<Vec<u8>, RestoreError> {
         const MERGES: &str = "tokenizer.ggml.merges";
         let name = self.metadata.string("tokenizer.ggml.pre").unwrap_or("default");
-        let structure = pre::restore(name).ok_or_else(|| RestoreError::PreTokenizer { name: name.to_owned() })?;
+        let structure = structure(name).ok_or_else(|| RestoreError::PreTokenizer { name: name.to_owned() })?;
         let Some(Value::Array(Array::String(merges))) = self.metadata.get(MERGES) else {
             return Err(RestoreError::Key { key: MERGES });
         };

@@ -9,11 +9,10 @@ mod sentencepiece;
 use tokenizers::Tokenizer;
 use weightmill_formats::{Metadata, Value};
 
-use super::{RestoreError, restore};
+use super::RestoreError;
+use super::pre::begins_text;
+use super::restore::byte_level;
 use sentencepiece::SentencePiece;
-
-/// Pre-tokenizers whose vocabularies begin a text with a token where no key says so: `llama_vocab::impl::load`.
-const BEGIN_BY_DEFAULT: &[&str] = &["llama-bpe", "llama3", "llama-v3", "falcon3", "tekken", "chameleon"];
 
 /// Why text cannot be tokenized.
 #[derive(Debug, thiserror::Error)]
@@ -49,14 +48,12 @@ impl Encoder {
         let (kind, begins_by_default) = match model {
             "llama" => (Kind::SentencePiece(Box::new(SentencePiece::of(metadata)?)), true),
             _ => {
-                let files = restore(metadata)?;
-                let json = files.iter().find(|(name, _)| name == "tokenizer.json");
-                let (_, json) = json.ok_or_else(|| RestoreError::Model { model: model.to_owned() })?;
+                let json = byte_level(metadata)?;
                 let failed = |error: tokenizers::Error| EncodeError::Tokenizers(error.to_string());
                 let mut tokenizer = Tokenizer::from_bytes(json).map_err(failed)?;
                 tokenizer.set_encode_special_tokens(true);
                 let pre = metadata.string("tokenizer.ggml.pre").unwrap_or("default");
-                (Kind::ByteLevel(Box::new(tokenizer)), BEGIN_BY_DEFAULT.contains(&pre))
+                (Kind::ByteLevel(Box::new(tokenizer)), begins_text(pre))
             }
         };
         let begins = match metadata.get("tokenizer.ggml.add_bos_token") {

@@ -7,6 +7,7 @@
 //! Several names may stand for one structure. Then the architecture, tokens of the vocabulary, or whether a token
 //! begins every text decide for the name that the reference gives to that family, see `known`.
 
+mod alias;
 mod known;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use serde_json::{Value as Json, json};
 use super::json::TokenizerJson;
 use crate::options::OptionError;
 use crate::recipe::nearest;
+pub use alias::{begins_text, equivalent};
 use known::{BYTES, DIGIT_RUNS, DIGITS, GPT_2_BYTES, KNOWN, Known, Merges, NAMES};
 pub use known::{GPT_4O, LLAMA_3, QWEN_2, QWEN_3_5};
 
@@ -137,12 +139,17 @@ pub struct Structure {
 /// The structure of the first family that has the name `name`: what [`identify`] finds it by.
 pub fn restore(name: &str) -> Option<Structure> {
     let row = KNOWN.iter().find(|row| row.name == name)?;
-    let steps: Option<Vec<Json>> = row.steps.iter().copied().map(restore_step).collect();
+    structure(row.steps, row.merges == Merges::Skip)
+}
+
+/// Steps of the table as a tokenizer.json has them, if it can.
+fn structure(steps: &[&'static str], ignore_merges: bool) -> Option<Structure> {
+    let steps: Option<Vec<Json>> = steps.iter().copied().map(restore_step).collect();
     let pre_tokenizer = match steps?.as_slice() {
         [step] => step.clone(),
         steps => json!({"type": "Sequence", "pretokenizers": steps}),
     };
-    Some(Structure { pre_tokenizer, ignore_merges: row.merges == Merges::Skip })
+    Some(Structure { pre_tokenizer, ignore_merges })
 }
 
 /// The reverse of [`pre_tokenizer_steps`].
