@@ -9,6 +9,19 @@ use crate::tokenizer::{EncodeError, Encoder};
 /// Tokens per sequence unless told otherwise, as in llama-perplexity and llama-imatrix.
 pub const DEFAULT_CONTEXT: usize = 512;
 
+/// Texts that come with the program: prose, the Universal Declaration of Human Rights in 50 languages, programs in some
+/// twenty, conversations with the marks of several chat templates, data. `src/corpus/calibration` has the scripts that wrote them.
+const DEFAULT_TEXTS: [(&str, &str); 5] = [
+    ("default/prose.txt", include_str!("corpus/calibration/prose.txt")),
+    ("default/declaration.txt", include_str!("corpus/calibration/declaration.txt")),
+    ("default/code.txt", include_str!("corpus/calibration/code.txt")),
+    ("default/dialogue.txt", include_str!("corpus/calibration/dialogue.txt")),
+    ("default/data.txt", include_str!("corpus/calibration/data.txt")),
+];
+
+/// Tokens per sequence up to which every one of the texts is long enough.
+const SEPARATE: usize = 2048;
+
 /// Why a text cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
@@ -41,6 +54,16 @@ impl Text {
         let bytes = std::fs::read(path).map_err(|error| CorpusError::Read { path: path.to_owned(), error })?;
         let content = String::from_utf8_lossy(&bytes).into_owned();
         Ok(Self { name: path.display().to_string(), content })
+    }
+
+    /// What to calibrate on where the user names nothing: 213 kB in many languages, with code. For long sequences of `context`
+    /// tokens it is one text, else several whose sequences take turns.
+    pub fn defaults(context: usize) -> Vec<Self> {
+        if context > SEPARATE {
+            let content = DEFAULT_TEXTS.map(|(_, content)| content).join("\n");
+            return vec![Self { name: "default".to_owned(), content }];
+        }
+        DEFAULT_TEXTS.map(|(name, content)| Self { name: name.to_owned(), content: content.to_owned() }).into()
     }
 }
 
@@ -92,5 +115,28 @@ impl Corpus {
     /// Number of sequences.
     pub fn sequences(&self) -> usize {
         self.tokens.len() / self.context.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_texts_are_varied_and_no_longer_than_they_should_be() {
+        let texts = Text::defaults(DEFAULT_CONTEXT);
+        let bytes: usize = texts.iter().map(|text| text.content.len()).sum();
+        assert!((150_000..=300_000).contains(&bytes), "{bytes}");
+        let lines: Vec<&str> = texts.iter().flat_map(|text| text.content.lines()).collect();
+        let long = lines.iter().filter(|line| line.len() > 40);
+        let distinct: std::collections::HashSet<_> = long.clone().collect();
+        assert!(distinct.len() * 100 >= long.count() * 98, "the same lines again and again");
+        for script in
+            ['\u{41f}', '\u{4eba}', '\u{627}', '\u{915}', '\u{e01}', '\u{ad6d}', '\u{5d0}', '\u{3b1}', '{', '\t']
+        {
+            assert!(texts.iter().any(|text| text.content.contains(script)), "{script}");
+        }
+        let whole = Text::defaults(8192);
+        assert!(whole.len() == 1 && whole[0].content.len() >= bytes);
     }
 }

@@ -161,15 +161,16 @@ pub(super) struct QuantizeArgs {
     /// Importance matrix, GGUF or legacy .dat
     #[arg(long, value_name = "FILE", help_heading = "Importance")]
     pub imatrix: Option<PathBuf>,
-    /// Measure an importance matrix on these texts first, as the command calibrate does, and use it
+    /// Measure an importance matrix first, as the command calibrate does, and use it: on these texts, or where none follows on
+    /// those that come with the program
     #[arg(
         long,
         value_name = "FILE",
-        num_args = 1..,
+        num_args = 0..,
         conflicts_with_all = ["imatrix", "dry_run"],
         help_heading = "Importance"
     )]
-    pub calibrate: Vec<PathBuf>,
+    pub calibrate: Option<Vec<PathBuf>>,
     /// Use the matrix only for tensors whose name contains this
     #[arg(
         long,

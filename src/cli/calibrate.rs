@@ -25,8 +25,8 @@ use super::signals;
 pub(super) struct CalibrateArgs {
     /// The model: a *.gguf, a *.safetensors file or a checkpoint folder
     pub model: PathBuf,
-    /// Texts to measure on; sequences of several take turns
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    /// Texts to measure on; sequences of several take turns [default: texts that come with the program]
+    #[arg(long, value_name = "FILE", num_args = 1..)]
     pub text: Vec<PathBuf>,
     /// File to write: GGUF, or llama-imatrix's older form if it ends in .dat
     #[arg(short, long, value_name = "FILE", default_value = "imatrix.gguf")]
@@ -74,9 +74,7 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<()> {
         output::check_target(&args.output, args.force)?;
     }
     let input = forward.open(&args.model)?;
-    let texts: Vec<Text> = args.text.iter().map(|path| Text::open(path)).collect::<Result<_, _>>()?;
-    // file names only: where a text lies is nobody's business
-    let names: Vec<String> = args.text.iter().map(|path| file_name(path)).collect();
+    let (names, texts) = opened(&args.text, forward.context)?;
     let display = Layers::new(forward.quiet);
     let result = forward.with_threads(|| {
         let machine = Machine::new(&input.model, &input.weights, options, &signals::CANCEL)?;
@@ -135,11 +133,22 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<()> {
     Ok(())
 }
 
-/// Measures an opened model on texts without writing anything, and how long every layer took.
+/// The texts and their names; those that come with the program if there are none.
+fn opened(paths: &[PathBuf], context: usize) -> Result<(Vec<String>, Vec<Text>)> {
+    if paths.is_empty() {
+        let texts = Text::defaults(context);
+        return Ok((texts.iter().map(|text| text.name.clone()).collect(), texts));
+    }
+    let texts = paths.iter().map(|path| Text::open(path)).collect::<Result<_, _>>()?;
+    // file names only: where a text lies is nobody's business
+    Ok((paths.iter().map(|path| file_name(path)).collect(), texts))
+}
+
+/// Measures an opened model on texts, or on those that come with the program if there are none, without writing anything, and
+/// how long every layer took.
 pub(super) fn measure(input: &Input, texts: &[PathBuf], forward: &ForwardArgs) -> Result<(Imatrix, Vec<f64>)> {
     let options = forward.options(1)?;
-    let names: Vec<String> = texts.iter().map(|path| file_name(path)).collect();
-    let texts: Vec<Text> = texts.iter().map(|path| Text::open(path)).collect::<Result<_, _>>()?;
+    let (names, texts) = opened(texts, forward.context)?;
     let display = Layers::new(forward.quiet);
     let result = forward.with_threads(|| {
         let machine = Machine::new(&input.model, &input.weights, options, &signals::CANCEL)?;

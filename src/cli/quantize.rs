@@ -2,6 +2,7 @@
 
 use std::io::{self, BufWriter, Write as _};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::thread::available_parallelism;
 
 use anyhow::Result;
@@ -35,21 +36,22 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     }
     let paths = destination::paths(&input.name(), targets, args.output.as_deref())?;
     let request = request::request(args, paths)?;
-    let matrix = match (&args.imatrix, args.calibrate.first()) {
-        (Some(path), _) => Some((path, imatrix::open(path)?)),
+    let matrix = match (&args.imatrix, &args.calibrate) {
+        (Some(path), _) => Some((path.clone(), imatrix::open(path)?)),
         // the text stands where the matrix's file would be named
-        (None, Some(text)) => {
+        (None, Some(texts)) => {
             let forward = ForwardArgs::of_main(args);
             signals::listen()?;
-            let (matrix, _) = calibrate::measure(&input, &args.calibrate, &forward)?;
-            Some((text, matrix))
+            let (matrix, _) = calibrate::measure(&input, texts, &forward)?;
+            let first = texts.first().cloned().or(matrix.datasets.first().map(PathBuf::from));
+            Some((first.unwrap_or_default(), matrix))
         }
         (None, None) => None,
     };
     let (importance, summary) = match matrix {
         Some((path, matrix)) => {
             let importance = matrix.into_importance();
-            let summary = ImportanceSummary::of(path, &importance);
+            let summary = ImportanceSummary::of(&path, &importance);
             (importance, Some(summary))
         }
         None => (Importance::default(), None),
@@ -94,7 +96,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
 }
 
 fn execute(args: &QuantizeArgs, plan: &Plan, preflight: Option<&Preflight>, run: &Run<'_>) -> Result<()> {
-    if args.calibrate.is_empty() {
+    if args.calibrate.is_none() {
         signals::listen()?;
     }
     for stale in pipeline::remove_stale(plan) {

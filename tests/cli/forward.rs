@@ -108,6 +108,39 @@ fn calibrating_on_the_way_equals_two_steps() {
 }
 
 #[test]
+fn without_a_text_the_programs_own_are_taken() {
+    let folder = folder();
+    let file = folder.path().join("own.gguf");
+    let arguments = ["calibrate", FIXTURE, "-c", "64", "--chunks", "10", "-q", "-o"];
+    quantize().args(arguments).arg(&file).assert().success();
+    let matrix = imatrix::open(&file).unwrap();
+    assert_eq!(matrix.datasets.len(), 5);
+    assert!(matrix.datasets.iter().all(|name| name.starts_with("default/")), "{:?}", matrix.datasets);
+    assert!(matrix.entries.iter().all(|(_, entry)| entry.counts == [640]));
+}
+
+#[test]
+fn every_name_of_a_pre_tokenizer_will_do() {
+    let folder = folder();
+    let text = text(folder.path());
+    let perplexity = |name: &str| {
+        let model = folder.path().join(format!("{name}.gguf"));
+        let key = format!("tokenizer.ggml.pre=str:{name}");
+        quantize().args([FIXTURE, "-t", "BF16", "-q", "--override-kv", &key, "-o"]).arg(&model).assert().success();
+        let found = evaluated(&[model.as_ref(), "--text".as_ref(), text.as_ref()]);
+        found["perplexity"]["value"].as_f64().unwrap()
+    };
+    assert_eq!(perplexity("llama-bpe"), perplexity("llama3"));
+    assert_eq!(perplexity("gpt-2"), perplexity("exaone4"));
+    assert!(perplexity("default").is_finite());
+    let model = folder.path().join("unknown.gguf");
+    let arguments = [FIXTURE, "-t", "BF16", "-q", "--override-kv", "tokenizer.ggml.pre=str:nonsense", "-o"];
+    quantize().args(arguments).arg(&model).assert().success();
+    let output = quantize().arg("evaluate").arg(&model).arg("--text").arg(&text).output().unwrap();
+    assert_refused(&output, &["nonsense"]);
+}
+
+#[test]
 fn what_cannot_be_run_is_refused() {
     let folder = folder();
     let short = folder.path().join("short.txt");
