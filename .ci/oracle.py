@@ -441,6 +441,71 @@ def memory():
         out.unlink(missing_ok=True)
 
 
+def texts():
+    """The oracle's texts, fetched once."""
+    folder = WORK / "texts"
+    if not (folder / "evaluate.txt").exists():
+        subprocess.run([ORACLE / "make_text.sh", folder], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return folder
+
+
+def evaluated(*args):
+    """The document of `quantize evaluate --json`, or the error text."""
+    done = subprocess.run([QUANTIZE, "evaluate", *map(str, args), "--json", "-q"], capture_output=True, text=True)
+    return (None, done.stderr.strip()[-500:]) if done.returncode else (json.loads(done.stdout), None)
+
+
+def off(name, found, want, percent):
+    """What is wrong if a figure is further off than so many per cent."""
+    difference = 100 * (found / want - 1)
+    return f"{name} {found:.6g} instead of {want:.6g} ({difference:+.2f} %)" if abs(difference) > percent else None
+
+
+def rows(chosen):
+    """Rows of golden/evaluate.json: perplexity within 0.2 %, mean KL divergence within 3 % of llama-perplexity's."""
+    data, text = golden("evaluate.json"), texts()
+    model, base = smol(f"off-grid/{WIDE}", "--wide", "--off-grid"), output("base.gguf")
+    matrix = output("matrix.gguf")
+    error = run(model, "-t", "BF16", "-o", base)
+    for row in [row for row in data["rows"] if chosen(row)]:
+        name, out = f"evaluation {row['type']}{' with importance' if row['imatrix'] else ''}", output("row.gguf")
+        if row["imatrix"] and not matrix.exists() and not error:
+            error = run("calibrate", base, "--text", text / "calibrate.txt", "--chunks", 40, "-o", matrix, "-q")
+        error = error or run(base, "-t", row["type"], "-o", out, "-q", *(["--imatrix", matrix] if row["imatrix"] else []))
+        if not error:
+            found, error = evaluated(out, "--against", base, "--text", text / "evaluate.txt", "--chunks", 12)
+        if error:
+            report(name, error)
+            return
+        divergence = found["divergence"]
+        print(f"         {row['type']}: perplexity {found['perplexity']['value']:.4f}, mean KL divergence {divergence['mean_kl']:.6f}, {found['seconds']:.0f} s")
+        wrong = [off("the base's perplexity", divergence["base_perplexity"]["value"], data["bf16_perplexity"][0], 0.2),
+                 off("perplexity", found["perplexity"]["value"], row["perplexity"], 0.2), off("divergence", divergence["mean_kl"], row["mean_kl"], 3)]
+        report(name, "; ".join(filter(None, wrong)))
+
+
+def evaluation():
+    """The row with the least noise of its own; of the others llama.cpp's own builds differ by more (see README)."""
+    rows(lambda row: row["type"] == "Q8_0")
+
+
+def evaluation_rows():
+    """All of them, ten times as long."""
+    rows(lambda row: True)
+
+
+def evaluation_memory():
+    """A model of four times the memory limit is calibrated and evaluated."""
+    folder, text = checkpoint("make_large.py", "large-1b", "--shape", "1b", "--sparse", "--shards", "2"), texts() / "evaluate.txt"
+    common = ["--text", text, "-c", 128, "--chunks", 4, "--max-memory", "512MiB", "-q"]
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    for args in (["calibrate", folder, "-o", output("large.gguf")], ["evaluate", folder, "--against", folder]):
+        error, most, seconds = peak(*args, *common)
+        if not error and (most >= 612 << 20 or size < 4 * 512 << 20):
+            error = f"{most / 2**20:.0f} MiB of anonymous memory for a model of {size / 2**20:.0f}"
+        report(f"evaluation memory {args[0]} ({most / 2**20:.0f} MiB, {seconds:.0f} s)", error)
+
+
 def forecast(folder, kinds, *options):
     """Bytes of the file of each type as a dry run forecasts them, and the error text if there was one."""
     done = subprocess.run([QUANTIZE, folder, "-t", ",".join(kinds), "--dry-run", "--json", *options], capture_output=True, text=True, cwd=GOLDEN)
@@ -472,13 +537,16 @@ def plan():
         report(f"plan {WIDE}, sizes of {file}", error or wrong and f"{wrong}")
 
 
-CHECKS = (files, gguf, imatrix, families, quantized_families, vocabularies, back, quantizer, schemes, written, independence, names, text, memory, plan)
+CHECKS = (files, gguf, imatrix, families, quantized_families, vocabularies, back, quantizer, schemes, written, independence, names, text, memory, plan, evaluation, evaluation_memory)
+# Only when they are named.
+BY_HAND = (evaluation_rows,)
 
 
 def main():
     chosen = [c for c in CHECKS if not sys.argv[3:] or any(c.__name__.startswith(a) for a in sys.argv[3:])]
+    chosen += [c for c in BY_HAND if c.__name__ in sys.argv[3:]]
     if not chosen:
-        sys.exit(f"no such check; there are: {' '.join(c.__name__ for c in CHECKS)}")
+        sys.exit(f"no such check; there are: {' '.join(c.__name__ for c in CHECKS + BY_HAND)}")
     WORK.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(OUT, ignore_errors=True)
     for check in chosen:
