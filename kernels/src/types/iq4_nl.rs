@@ -6,6 +6,7 @@ use super::batch::{self, Batch, Encode};
 use super::decode::{self, Decode, f16};
 use super::four_bit::{self, GROUP};
 use crate::Level;
+use crate::levels::{self, Levels, NONLINEAR};
 use crate::simd::Simd;
 
 const LEN: usize = GROUP;
@@ -18,6 +19,16 @@ pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Op
 pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
     decode::dequantize::<Iq4Nl, BYTES, LEN>(level, src, dst);
 }
+
+pub(crate) static LEVELS: Levels = Levels {
+    run: LEN,
+    points: NONLINEAR,
+    numbers: |block, scales, offsets| {
+        scales[0] = levels::f16(block);
+        offsets.fill(0.0);
+    },
+    store: |levels, block| levels::store_nibbles::<16>(levels, &mut block[2..]),
+};
 
 struct Iq4Nl;
 

@@ -9,6 +9,7 @@ use super::decode::{self, Decode, f16};
 use super::four_bit::{self, GROUP};
 use super::sums::sum_of_squares;
 use crate::Level;
+use crate::levels::{self, Levels, NONLINEAR};
 use crate::search::unsigned_level;
 use crate::simd::Simd;
 
@@ -25,6 +26,25 @@ pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Op
 
 pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
     decode::dequantize::<Iq4Xs, BYTES, LEN>(level, src, dst);
+}
+
+pub(crate) static LEVELS: Levels = Levels {
+    run: GROUP,
+    points: NONLINEAR,
+    numbers: |block, scales, offsets| {
+        let d = levels::f16(block);
+        scales.iter_mut().enumerate().for_each(|(sub, scale)| *scale = d * f32::from(stored_scale(block, sub)));
+        offsets.fill(0.0);
+    },
+    store: |levels, block| levels::store_nibbles::<16>(levels, &mut block[8..]),
+};
+
+/// The scale of a sub-block as a number around zero.
+#[inline(always)]
+fn stored_scale(block: &[u8], sub: usize) -> i16 {
+    let low = block[4 + sub / 2] >> (sub % 2 * 4) & 15;
+    let high = block[2 + sub / 4] >> (sub % 4 * 2) & 3;
+    i16::from(low | high << 4) - HALF as i16
 }
 
 struct Iq4Xs;
@@ -137,12 +157,9 @@ impl Decode<BYTES, LEN> for Iq4Xs {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
         let d = f16(s, block);
-        let high = u16::from_le_bytes([block[2], block[3]]);
         let subs = out.as_chunks_mut::<GROUP>().0.iter_mut().zip(block[8..].as_chunks::<{ GROUP / 2 }>().0);
         for (sub, (out, bytes)) in subs.enumerate() {
-            let low = block[4 + sub / 2] >> (sub % 2 * 4) & 15;
-            let scale = i16::from(low) + 16 * (high >> (2 * sub) & 3) as i16;
-            four_bit::decode(s, bytes, s.mul(d, s.splat(f32::from(scale - HALF as i16))), out);
+            four_bit::decode(s, bytes, s.mul(d, s.splat(f32::from(stored_scale(block, sub)))), out);
         }
     }
 }

@@ -6,6 +6,7 @@
 use super::affine::{LEN, SubScales};
 use super::batch::words;
 use super::decode::{self, f16};
+use crate::levels;
 use crate::simd::Simd;
 
 /// Limits scales and minima to 6 bits. Only scales below zero, whose bytes wrapped, are beyond.
@@ -69,4 +70,12 @@ pub(super) fn decode<S: Simd>(s: S, head: &[u8; 16], levels: &[u8; LEN], out: &m
         let [scale, min] = [s.mul(d, s.splat(scale.into())), s.mul(dmin, s.splat(min.into()))];
         decode::affine(s, levels, scale, s.neg(min), out);
     }
+}
+
+/// Scale and offset of every sub-block.
+pub(super) fn numbers(block: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
+    let (d, dmin) = (levels::f16(block), levels::f16(&block[2..]));
+    let [own, mins] = unpack(block[4..16].try_into().expect("12 bytes"));
+    scales.iter_mut().zip(own).for_each(|(number, scale)| *number = d * f32::from(scale));
+    offsets.iter_mut().zip(mins).for_each(|(number, min)| *number = -(dmin * f32::from(min)));
 }

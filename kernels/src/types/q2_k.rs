@@ -8,6 +8,7 @@ use super::affine::{Affine, LEN};
 use super::batch::{self, Batch, Encode, words};
 use super::decode::{self, Decode, bit_pairs, f16};
 use crate::Level;
+use crate::levels::{self, Levels, Points};
 use crate::search::{Deviation, ScaleMin};
 use crate::simd::Simd;
 
@@ -28,6 +29,19 @@ pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Op
 pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
     decode::dequantize::<Q2K, BYTES, LEN>(level, src, dst);
 }
+
+pub(crate) static LEVELS: Levels = Levels {
+    run: 16,
+    points: Points::Even { first: 0, count: 4 },
+    numbers: |block, scales, offsets| {
+        let (d, dmin) = (levels::f16(&block[80..]), levels::f16(&block[82..]));
+        for (numbers, (scale, offset)) in block.iter().zip(scales.iter_mut().zip(offsets)) {
+            *scale = d * f32::from(numbers & 15);
+            *offset = -(dmin * f32::from(numbers >> 4));
+        }
+    },
+    store: |levels, block| levels::store_pairs(levels, &mut block[16..80]),
+};
 
 struct Q2K;
 

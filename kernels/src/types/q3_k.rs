@@ -10,6 +10,7 @@ use super::decode::{self, Decode, bit_pairs, f16};
 use super::signed::{self, LEN, Rows, SUB_LEN, SUBS};
 use super::sums::sum_of_squares;
 use crate::Level;
+use crate::levels::{self, Levels, Points};
 use crate::search::{Descent, Start, SymmetricFit, extreme, unsigned_level};
 use crate::simd::{Simd, Twice};
 use core::array::from_fn;
@@ -23,6 +24,22 @@ pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Op
 pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
     decode::dequantize::<Q3K, BYTES, LEN>(level, src, dst);
 }
+
+pub(crate) static LEVELS: Levels = Levels {
+    run: SUB_LEN,
+    points: Points::Even { first: -4, count: 8 },
+    numbers: |block, scales, offsets| {
+        let d = levels::f16(&block[108..]);
+        for (scale, stored) in scales.iter_mut().zip(unpack_scales(&block[96..108])) {
+            *scale = d * f32::from(stored as i8 - SCALE_HALF as i8);
+        }
+        offsets.fill(0.0);
+    },
+    store: |levels, block| {
+        levels::store_bits::<2>(levels, &mut block[..32]);
+        levels::store_pairs(levels, &mut block[32..96]);
+    },
+};
 
 struct Q3K;
 

@@ -7,6 +7,7 @@ use super::centred::{self, Centred};
 use super::decode::{self, Decode, f16, nibbles};
 use super::rows::{self, EncodeWeighted, LEN, Weighed};
 use crate::Level;
+use crate::levels::{self, Levels, Points};
 use crate::simd::Simd;
 
 const BYTES: usize = 18;
@@ -18,6 +19,16 @@ pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Op
 pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
     decode::dequantize::<Q4_0, BYTES, LEN>(level, src, dst);
 }
+
+pub(crate) static LEVELS: Levels = Levels {
+    run: LEN,
+    points: Points::Even { first: -8, count: 16 },
+    numbers: |block, scales, offsets| {
+        scales[0] = levels::f16(block);
+        offsets.fill(0.0);
+    },
+    store: |levels, block| levels::store_nibbles::<16>(levels, &mut block[2..]),
+};
 
 struct Q4_0;
 

@@ -6,6 +6,7 @@ use super::batch::{Batch, words};
 use super::decode::{self, Decode, f16, nibbles};
 use super::min_block::{self, LEN, MinBlock};
 use crate::Level;
+use crate::levels::{self, Levels, Points};
 use crate::simd::Simd;
 
 const BYTES: usize = 20;
@@ -17,6 +18,16 @@ pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Op
 pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
     decode::dequantize::<Q4_1, BYTES, LEN>(level, src, dst);
 }
+
+pub(crate) static LEVELS: Levels = Levels {
+    run: LEN,
+    points: Points::Even { first: 0, count: 16 },
+    numbers: |block, scales, offsets| {
+        scales[0] = levels::f16(block);
+        offsets[0] = levels::f16(&block[2..]);
+    },
+    store: |levels, block| levels::store_nibbles::<16>(levels, &mut block[4..]),
+};
 
 struct Q4_1;
 

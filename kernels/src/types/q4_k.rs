@@ -8,6 +8,7 @@ use super::batch::{self, Batch, Encode, words};
 use super::decode::{self, Decode};
 use super::k_scales;
 use crate::Level;
+use crate::levels::{self, Levels, Points};
 use crate::search::{Deviation, ScaleMin};
 use crate::simd::Simd;
 
@@ -28,6 +29,13 @@ pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Op
 pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
     decode::dequantize::<Q4K, BYTES, LEN>(level, src, dst);
 }
+
+pub(crate) static LEVELS: Levels = Levels {
+    run: 32,
+    points: Points::Even { first: 0, count: 16 },
+    numbers: k_scales::numbers,
+    store: |levels, block| levels::store_nibbles::<32>(levels, &mut block[16..]),
+};
 
 struct Q4K;
 

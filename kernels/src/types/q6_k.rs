@@ -8,6 +8,7 @@ use super::batch::{self, Batch, Encode};
 use super::decode::{self, Decode, f16};
 use super::signed::{self, LEN, SUB_LEN, SUBS};
 use crate::Level;
+use crate::levels::{self, Levels, Points};
 use crate::search::{SymmetricFit, extreme};
 use crate::simd::Simd;
 
@@ -20,6 +21,27 @@ pub(crate) fn quantize(level: Level, src: &[f32], columns: usize, importance: Op
 pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
     decode::dequantize::<Q6K, BYTES, LEN>(level, src, dst);
 }
+
+pub(crate) static LEVELS: Levels = Levels {
+    run: SUB_LEN,
+    points: Points::Even { first: -32, count: 64 },
+    numbers: |block, scales, offsets| {
+        let d = levels::f16(&block[208..]);
+        scales.iter_mut().zip(&block[192..208]).for_each(|(scale, &stored)| *scale = d * f32::from(stored as i8));
+        offsets.fill(0.0);
+    },
+    store: |levels, block| {
+        let (low, high) = block.split_at_mut(128);
+        let halves = low.chunks_exact_mut(64).zip(high.chunks_exact_mut(32));
+        for (levels, (low, high)) in levels.chunks_exact(128).zip(halves) {
+            levels::store_nibbles::<64>(levels, low);
+            for (i, byte) in high.iter_mut().enumerate() {
+                let [a, b, c, d] = [0, 32, 64, 96].map(|quarter| levels[quarter + i] >> 4);
+                *byte = a | b << 2 | c << 4 | d << 6;
+            }
+        }
+    },
+};
 
 struct Q6K;
 

@@ -5,6 +5,7 @@
 use super::by_magnitude::{self, ByMagnitude};
 use super::decode::{self, Decode, f16};
 use crate::Level;
+use crate::levels::{self, Levels, Points};
 use crate::simd::Simd;
 
 const LEN: usize = 32;
@@ -18,6 +19,19 @@ pub(crate) fn quantize(level: Level, src: &[f32], _columns: usize, _importance: 
 pub(crate) fn dequantize(level: Level, src: &[u8], dst: &mut [f32]) {
     decode::dequantize::<Q8_0, BYTES, LEN>(level, src, dst);
 }
+
+/// As the encoder does, -128 is left out.
+pub(crate) static LEVELS: Levels = Levels {
+    run: LEN,
+    points: Points::Even { first: -127, count: 255 },
+    numbers: |block, scales, offsets| {
+        scales[0] = levels::f16(block);
+        offsets.fill(0.0);
+    },
+    store: |levels, block| {
+        block[2..].iter_mut().zip(levels).for_each(|(byte, level)| *byte = level.wrapping_sub(127));
+    },
+};
 
 struct Q8_0;
 
