@@ -407,6 +407,17 @@ def text():
         report(f"text {folder.name} {kind}", error)
 
 
+def rounding():
+    """llama.cpp loads what calibrated rounding writes, and generates something. The text is this project's own."""
+    folder, kinds, out = smol(WIDE, "--wide"), ("Q4_K_M", "Q3_K_M", "Q2_K", "IQ4_XS", "Q5_1"), OUT / "rounding"
+    error = run(folder, "-t", ",".join(kinds), "--method", "gptq", "--calibrate", TESTS.parent / "README.md", "--chunks", 8, "-o", f"{out}/")
+    for kind in kinds:
+        generated, wrong = (None, error) if error else generate(out / f"{WIDE}-{kind}.gguf", "The capital of France is", 20)
+        wrong = wrong or (generated == "text: ''" and "no text")
+        print("        ", generated)
+        report(f"rounding {kind}", wrong)
+
+
 def peak(*args):
     """Runs quantize; (error, peak of anonymous memory in bytes, seconds)."""
     start, most = time.monotonic(), 0
@@ -537,7 +548,7 @@ def plan():
         report(f"plan {WIDE}, sizes of {file}", error or wrong and f"{wrong}")
 
 
-CHECKS = (files, gguf, imatrix, families, quantized_families, vocabularies, back, quantizer, schemes, written, independence, names, text, memory, plan, evaluation, evaluation_memory)
+CHECKS = (files, gguf, imatrix, families, quantized_families, vocabularies, back, quantizer, schemes, written, independence, names, text, rounding, memory, plan, evaluation, evaluation_memory)
 # Only when they are named.
 BY_HAND = (evaluation_rows,)
 

@@ -13,6 +13,8 @@ use weightmill_formats::imatrix::{Entry, Imatrix};
 use crate::corpus::Corpus;
 use crate::evaluate::Step;
 use crate::forward::{Error, Machine, Observer, Part, Rows};
+use crate::model::{Model, ModelTensor};
+use crate::plan::expected_values;
 
 /// Columns that a thread sums at a time: their sums stay in the first-level cache.
 const COLUMNS_AT_ONCE: usize = 256;
@@ -122,6 +124,16 @@ pub fn collect(
         progress(Step { done: total, total });
     }
     Ok(seconds)
+}
+
+/// What would be measured of `model`, every column alike: for plans.
+pub fn assumed(model: &Model) -> Imatrix {
+    let layers = model.tensors.iter().filter(|tensor| tensor.name.starts_with("blk.") && tensor.shape.len() > 1);
+    let entry = |tensor: &ModelTensor| {
+        let values = expected_values(&tensor.shape) as usize;
+        (tensor.name.clone(), Entry { sums: vec![1.0; values], counts: vec![1] })
+    };
+    Imatrix { entries: layers.map(entry).collect(), ..Imatrix::default() }
 }
 
 /// How many tokens came to the experts of one tensor.

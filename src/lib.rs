@@ -20,6 +20,7 @@ pub mod plan;
 pub mod preflight;
 pub mod publish;
 pub mod recipe;
+pub mod rounding;
 pub mod scheme;
 pub mod target;
 pub mod tokenizer;

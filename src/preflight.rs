@@ -15,6 +15,7 @@ use crate::license::License;
 use crate::pipeline::{Disk, Error, Run};
 use crate::plan::Plan;
 use crate::recipe::own_matrices;
+use crate::rounding::Needs;
 
 /// What was found before the start.
 #[derive(Debug, Serialize)]
@@ -35,6 +36,9 @@ pub struct Preflight {
     pub disk: Option<Disk>,
     /// How long the run will take, writing to a slow disk left out.
     pub forecast_seconds: f64,
+    /// What calibrated rounding takes, if it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<Needs>,
     /// Why the run would not start.
     pub problems: Vec<String>,
 }
@@ -89,6 +93,7 @@ impl Preflight {
             license: input.license(),
             disk: Disk::of(plan)?.into_iter().min_by_key(|disk| i128::from(disk.free) - i128::from(disk.needed)),
             forecast_seconds: run.forecast()?.seconds(),
+            rounding: None,
             problems: run.check().err().iter().map(Error::to_string).collect(),
         })
     }
@@ -150,7 +155,21 @@ impl fmt::Display for Preflight {
             let verdict = if *enough { "" } else { ": NOT ENOUGH" };
             writeln!(f, "disk       {} needed, {} free at {}{verdict}", Size(*needed), Size(*free), folder.display())?;
         }
+        if let Some(Needs { tensors, moments, passes, least_memory, disk, .. }) = &self.rounding {
+            let runs = if *passes == 1 { "one run".to_owned() } else { format!("{passes} runs") };
+            writeln!(
+                f,
+                "rounding   {tensors} tensors, with second moments of {} at a time in {runs} of a layer; takes at least {} of memory, \
+                 and {} beside the outputs until the end",
+                Size(*moments),
+                Size(*least_memory),
+                Size(*disk)
+            )?;
+        }
         write!(f, "time       {}", Time(self.forecast_seconds))?;
+        if self.rounding.is_some() {
+            f.write_str(" after that")?;
+        }
         self.problems.iter().try_for_each(|problem| write!(f, "\nproblem    {problem}"))
     }
 }

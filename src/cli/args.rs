@@ -11,6 +11,7 @@ use weightmill_kernels::Dtype;
 
 use super::calibrate::CalibrateArgs;
 use super::evaluate::EvaluateArgs;
+use super::rounding::Method;
 use super::types::Types;
 use weightmill::options::{self, GroupSize, Override, TensorType};
 use weightmill::tokenizer::PreTokenizer;
@@ -167,10 +168,23 @@ pub(super) struct QuantizeArgs {
         long,
         value_name = "FILE",
         num_args = 0..,
-        conflicts_with_all = ["imatrix", "dry_run"],
         help_heading = "Importance"
     )]
     pub calibrate: Option<Vec<PathBuf>>,
+    /// Use at most so many sequences of 512 tokens of these texts [default: all]
+    #[arg(long, value_name = "N", requires = "calibrate", help_heading = "Importance")]
+    pub chunks: Option<NonZeroUsize>,
+    /// Choose levels such that layers compute what they did on these texts, each weight making up for the rounding of those
+    /// before it; with --imatrix that matrix weighs the columns, and none is measured
+    #[arg(
+        long,
+        value_enum,
+        value_name = "gptq",
+        requires = "calibrate",
+        hide_possible_values = true,
+        help_heading = "Importance"
+    )]
+    pub method: Option<Method>,
     /// Use the matrix only for tensors whose name contains this
     #[arg(
         long,

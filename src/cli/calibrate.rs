@@ -134,7 +134,7 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<()> {
 }
 
 /// The texts and their names; those that come with the program if there are none.
-fn opened(paths: &[PathBuf], context: usize) -> Result<(Vec<String>, Vec<Text>)> {
+pub(super) fn opened(paths: &[PathBuf], context: usize) -> Result<(Vec<String>, Vec<Text>)> {
     if paths.is_empty() {
         let texts = Text::defaults(context);
         return Ok((texts.iter().map(|text| text.name.clone()).collect(), texts));

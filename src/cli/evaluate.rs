@@ -72,7 +72,7 @@ impl ForwardArgs {
     pub fn of_main(args: &QuantizeArgs) -> Self {
         Self {
             context: DEFAULT_CONTEXT,
-            chunks: None,
+            chunks: args.chunks,
             exact_activations: false,
             temp_dir: None,
             max_memory: args.max_memory,

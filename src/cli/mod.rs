@@ -10,6 +10,7 @@ mod message;
 mod progress;
 mod quantize;
 mod request;
+mod rounding;
 mod signals;
 mod types;
 
@@ -71,6 +72,7 @@ fn status(error: &anyhow::Error) -> u8 {
 fn is_cancelled(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(pipeline::Error::Cancelled))
         || matches!(error.downcast_ref(), Some(forward::Error::Cancelled))
+        || matches!(error.downcast_ref(), Some(weightmill::rounding::Error::Cancelled { .. }))
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

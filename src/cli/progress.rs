@@ -102,6 +102,15 @@ impl Layers {
         }
     }
 
+    /// Says something beside the bar.
+    pub fn note(&self, text: &str) {
+        match &self.display {
+            Display::Quiet => {}
+            Display::Bar(bar) => bar.suspend(|| say(format_args!("{text}"))),
+            Display::Lines { .. } => say(format_args!("{text}")),
+        }
+    }
+
     /// Takes the bar away.
     pub fn finish(&self) {
         self.display.finish();

@@ -9,9 +9,10 @@ use anyhow::Result;
 use indicatif::HumanBytes;
 use serde::Serialize;
 use weightmill::input::Input;
-use weightmill::pipeline::{self, Control, Repair, Run, Settings};
+use weightmill::pipeline::{self, Chosen, Control, Repair, Run, Settings};
 use weightmill::plan::{self, ImportanceSummary, Plan, Report, Table};
 use weightmill::preflight::Preflight;
+use weightmill::rounding::{Report as RoundingReport, Rounded, Schedule};
 use weightmill_formats::{Importance, imatrix};
 use weightmill_kernels::Level;
 
@@ -19,10 +20,15 @@ use super::args::{QuantizeArgs, pickles};
 use super::evaluate::ForwardArgs;
 use super::message::{printable, say};
 use super::progress::Display;
-use super::{calibrate, destination, request, signals};
+use super::{UsageError, calibrate, destination, request, rounding, signals};
 
 pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     let targets = request::targets(args)?;
+    if args.imatrix.is_some() && args.calibrate.is_some() && args.method.is_none() {
+        let text =
+            "--imatrix and --calibrate both give importance: choose one, or say with --method what the text is for";
+        return Err(UsageError(text.to_owned()).into());
+    }
     let settings = Settings {
         threads: args.threads.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
         max_memory: args.max_memory,
@@ -38,6 +44,11 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     let request = request::request(args, paths)?;
     let matrix = match (&args.imatrix, &args.calibrate) {
         (Some(path), _) => Some((path.clone(), imatrix::open(path)?)),
+        // the plan needs to know only what will be measured
+        (None, Some(texts)) if args.dry_run => {
+            let first = texts.first().cloned().unwrap_or_else(|| PathBuf::from("text"));
+            Some((first, weightmill::calibrate::assumed(&input.model)))
+        }
         // the text stands where the matrix's file would be named
         (None, Some(texts)) => {
             let forward = ForwardArgs::of_main(args);
@@ -62,16 +73,20 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     let facts = plan::Input { path, weights, model, published: published.as_ref(), importance: summary.as_ref() };
     let plan = plan::plan(&facts, &request)?;
     let run = Run::new(&plan, &facts, &importance, settings)?;
+    let schedule = args.method.map(|_| rounding::schedule(&input, run.goals(), args.max_memory)).transpose()?;
 
     if !args.quiet {
         warn(&input, &plan);
     }
     let shown = args.dry_run || args.json || !args.quiet;
-    let preflight = if shown { Some(Preflight::of(&input, &plan, &run)?) } else { None };
+    let mut preflight = if shown { Some(Preflight::of(&input, &plan, &run)?) } else { None };
+    if let Some(preflight) = &mut preflight {
+        preflight.rounding = schedule.as_ref().map(Schedule::needs);
+    }
     if args.dry_run {
         let preflight = preflight.expect("looked at above");
         match args.json {
-            true => print_json(&plan, Some(&preflight), preflight.forecast_seconds, run.buffer_bytes(), &[])?,
+            true => print_json(&plan, Some(&preflight), preflight.forecast_seconds, run.buffer_bytes(), &[], None)?,
             false => print_tables(&plan, &preflight)?,
         }
         return match run.check() {
@@ -92,10 +107,23 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         plan.outputs.iter().for_each(|output| say(format_args!("{}", Table(output))));
         say(format_args!("{} threads, CPU level {}", settings.threads, settings.level.name()));
     }
-    execute(args, &plan, preflight.as_ref(), &run)
+    let rounded = match &schedule {
+        Some(schedule) => {
+            run.check()?;
+            Some(rounding::round(args, &input, &plan, schedule)?)
+        }
+        None => None,
+    };
+    execute(args, &plan, preflight.as_ref(), &run, rounded)
 }
 
-fn execute(args: &QuantizeArgs, plan: &Plan, preflight: Option<&Preflight>, run: &Run<'_>) -> Result<()> {
+fn execute(
+    args: &QuantizeArgs,
+    plan: &Plan,
+    preflight: Option<&Preflight>,
+    run: &Run<'_>,
+    rounded: Option<Rounded>,
+) -> Result<()> {
     if args.calibrate.is_none() {
         signals::listen()?;
     }
@@ -105,9 +133,15 @@ fn execute(args: &QuantizeArgs, plan: &Plan, preflight: Option<&Preflight>, run:
         }
     }
     let display = Display::new(args.quiet);
-    let result = run.execute(Control { cancel: &signals::CANCEL, progress: &|progress| display.show(progress) });
+    let control = Control { cancel: &signals::CANCEL, progress: &|progress| display.show(progress) };
+    let chosen = rounded.as_ref().map(|rounded| rounded as &dyn Chosen);
+    let result = run.execute_with(control, chosen);
     display.finish();
     let measured = result?;
+    let rounding = rounded.as_ref().map(|rounded| rounded.report.clone());
+    if let Some(rounded) = rounded {
+        rounded.remove()?;
+    }
     if !args.quiet {
         for Repair { tensor, dtype, blocks } in &measured.repairs {
             say(format_args!(
@@ -134,7 +168,7 @@ fn execute(args: &QuantizeArgs, plan: &Plan, preflight: Option<&Preflight>, run:
     }
     if args.json {
         let memory = measured.memory_bytes.unwrap_or(run.buffer_bytes());
-        print_json(plan, preflight, measured.seconds, memory, &measured.repairs)?;
+        print_json(plan, preflight, measured.seconds, memory, &measured.repairs, rounding.as_ref())?;
     }
     Ok(())
 }
@@ -169,6 +203,9 @@ struct Document<'a> {
     /// Blocks that could not be encoded with their importance.
     #[serde(skip_serializing_if = "<[Repair]>::is_empty")]
     repairs: &'a [Repair],
+    /// What calibrated rounding did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rounding: Option<&'a RoundingReport>,
 }
 
 fn print_json(
@@ -177,8 +214,9 @@ fn print_json(
     seconds: f64,
     memory_bytes: u64,
     repairs: &[Repair],
+    rounding: Option<&RoundingReport>,
 ) -> Result<()> {
-    let document = Document { report: plan.report(seconds, memory_bytes), preflight, repairs };
+    let document = Document { report: plan.report(seconds, memory_bytes), preflight, repairs, rounding };
     let mut out = BufWriter::new(io::stdout().lock());
     serde_json::to_writer_pretty(&mut out, &document).map_err(io::Error::from)?;
     writeln!(out)?;

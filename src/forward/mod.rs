@@ -129,7 +129,8 @@ impl<'a> Machine<'a> {
         self.tensors.shape("token_embd.weight").map_or(0, |shape| shape[0] as usize)
     }
 
-    fn check_cancelled(&self) -> Result<(), Error> {
+    /// Fails with [`Error::Cancelled`] if that was asked for.
+    pub(crate) fn check_cancelled(&self) -> Result<(), Error> {
         if self.cancel.load(Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
     }
 
@@ -188,6 +189,24 @@ impl<'a> Machine<'a> {
     /// # Errors
     /// If tensors are missing, have other shapes or cannot be read, or if the results are not finite.
     pub fn layer(&self, layer: usize, stream: &mut Stream, observer: &mut dyn Observer) -> Result<(), Error> {
+        self.each_batch(layer, stream, observer, true)
+    }
+
+    /// Shows an observer what layer `layer` computes, and leaves the stream before the layer.
+    ///
+    /// # Errors
+    /// As [`Machine::layer`].
+    pub fn observe(&self, layer: usize, stream: &mut Stream, observer: &mut dyn Observer) -> Result<(), Error> {
+        self.each_batch(layer, stream, observer, false)
+    }
+
+    fn each_batch(
+        &self,
+        layer: usize,
+        stream: &mut Stream,
+        observer: &mut dyn Observer,
+        keep: bool,
+    ) -> Result<(), Error> {
         let batch = self.batch(layer, stream)?;
         let mut first = 0;
         while first < stream.tokens() {
@@ -197,7 +216,9 @@ impl<'a> Machine<'a> {
             if let Some(at) = states.data.par_iter().with_min_len(1 << 16).position_first(|value| !value.is_finite()) {
                 return Err(Error::NonFinite { layer, token: first + at / states.columns });
             }
-            stream.write(first, &states)?;
+            if keep {
+                stream.write(first, &states)?;
+            }
             first += batch;
         }
         Ok(())

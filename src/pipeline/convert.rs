@@ -7,12 +7,13 @@ use weightmill_kernels::{Dtype, Level, dequantize, first_non_finite, quantize, v
 
 use super::budget::Buffers;
 use super::gather::gather;
+use super::goal::Chosen;
 use super::outputs::Writer;
 use super::repair::Repairs;
 use super::work::{CodedWeight, Encoding, Work};
 use super::{Error, Site};
 use crate::model::{Map, Piece, TensorData};
-use crate::scheme::{Chunk, Scratch, Stop};
+use crate::scheme::{Chunk, Given, Scratch, Stop};
 use crate::view::Axis;
 use crate::weights::Weights;
 
@@ -30,6 +31,7 @@ pub(super) struct Converter<'a> {
     bytes: Vec<u8>,
     scratch: Scratch,
     divisors: &'a [f32],
+    chosen: Option<&'a dyn Chosen>,
 }
 
 impl<'a> Converter<'a> {
@@ -56,12 +58,18 @@ impl<'a> Converter<'a> {
             bytes: vec![0; buffers.bytes],
             scratch: Scratch::new(buffers.scratch),
             divisors: &[],
+            chosen: None,
         }
     }
 
     /// With the divisors of scales that weights have in common, by the number of these weights.
     pub fn dividing(self, divisors: &'a [f32]) -> Self {
         Self { divisors, ..self }
+    }
+
+    /// With what was chosen for tensors before the run.
+    pub fn taking(self, chosen: Option<&'a dyn Chosen>) -> Self {
+        Self { chosen, ..self }
     }
 
     /// The greatest magnitude among these rows of a tensor.
@@ -109,6 +117,9 @@ impl<'a> Converter<'a> {
                 self.copy(work, rows.clone(), encoding)?;
                 continue;
             }
+            if self.take(work, rows.clone(), encoding)? {
+                continue;
+            }
             if *decoded != Some(encoding.via) {
                 self.decode(work, rows.clone(), encoding.via)?;
                 *decoded = Some(encoding.via);
@@ -128,11 +139,21 @@ impl<'a> Converter<'a> {
             None => Ok(()),
         };
         let (level, first) = (self.level, rows.start);
+        let mut records = Vec::new();
+        if let Some(chosen) = self.chosen.filter(|_| coded.coder.points().is_some()) {
+            let length = coded.coder.record_bytes();
+            records.resize(rows.len() * length, 0);
+            let offset = (rows.start * length) as u64;
+            if !chosen.read(&work.tensor.name, coded.coding.scheme.name, offset, &mut records)? {
+                records.clear();
+            }
+        }
+        let given = (!records.is_empty()).then_some(Given { records: &records });
         let importance = coded.importance.as_deref().map(|all| {
             let matrix = first / work.rows_per_expert;
             &all[matrix * work.columns..(matrix + 1) * work.columns]
         });
-        let chunk = Chunk { rows, weights, importance, divisor };
+        let chunk = Chunk { rows, weights, importance, divisor, given };
         let result = coded.coder.encode(level, &chunk, &mut self.scratch, write);
         result.map_err(|stop| match stop {
             Stop::Write(error) => error,
@@ -231,6 +252,24 @@ impl<'a> Converter<'a> {
         }
         let bytes = &self.bytes[..rows.len() * work.row_bytes(encoding.to)];
         self.write(work, rows.start, encoding, bytes)
+    }
+
+    /// Writes the bytes that were chosen for these rows; false if none were.
+    fn take(&mut self, work: &Work<'_>, rows: Range<usize>, encoding: &Encoding<'_>) -> Result<bool, Error> {
+        let Some(chosen) = self.chosen else { return Ok(false) };
+        let row_bytes = work.row_bytes(encoding.to);
+        let bytes = &mut self.bytes[..rows.len() * row_bytes];
+        let offset = (rows.start * row_bytes) as u64;
+        if !chosen.read(&work.tensor.name, encoding.to.name(), offset, bytes)? {
+            return Ok(false);
+        }
+        if let Err(block) = validate(encoding.to, bytes) {
+            let (site, block) = self.block_site(work, rows.start, block, encoding.to);
+            return Err(Error::BadBlock { site, block, dtype: encoding.to });
+        }
+        let bytes = &self.bytes[..rows.len() * row_bytes];
+        self.write(work, rows.start, encoding, bytes)?;
+        Ok(true)
     }
 
     /// The stored codes are the wanted ones in another order: no value changes.

@@ -65,6 +65,8 @@ pub enum Error {
     File(#[from] weightmill_formats::Error),
     #[error("{source}; these outputs were finished before and are complete: {}", list(finished))]
     PartlyCommitted { finished: Vec<PathBuf>, source: weightmill_formats::Error },
+    #[error("{}: what was rounded cannot be read: {error}", path.display())]
+    Chosen { path: PathBuf, error: std::io::Error },
     #[error("cannot start threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
     #[error("interrupted; nothing was written")]

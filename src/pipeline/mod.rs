@@ -12,6 +12,7 @@ mod disk;
 mod error;
 mod forecast;
 mod gather;
+mod goal;
 mod memory;
 mod outputs;
 mod reader;
@@ -43,6 +44,8 @@ use crate::weights::Weights;
 pub use self::disk::Disk;
 pub use self::error::{Error, Site};
 pub use self::forecast::Forecast;
+pub(crate) use self::goal::Form;
+pub use self::goal::{Chosen, Goal};
 pub use self::outputs::{check, remove_stale};
 pub use self::reader::TensorReader;
 pub use self::repair::Repair;
@@ -133,6 +136,14 @@ impl<'a> Run<'a> {
     /// Any error leaves nothing under the names of the outputs, and no folder that was not there, unless it says so. Of several defects in the weights
     /// the first in the order of the source is reported, whatever the number of threads.
     pub fn execute(&self, control: Control<'_>) -> Result<Measured, Error> {
+        self.execute_with(control, None)
+    }
+
+    /// Writes all outputs as [`Run::execute`] does, but takes what was chosen before for its [`Run::goals`].
+    ///
+    /// # Errors
+    /// As [`Run::execute`], and if what was chosen cannot be read.
+    pub fn execute_with(&self, control: Control<'_>, chosen: Option<&dyn Chosen>) -> Result<Measured, Error> {
         let start = Instant::now();
         let peak = Peak::default();
         self.check()?;
@@ -144,7 +155,7 @@ impl<'a> Run<'a> {
         let files = outputs::create(self.plan, self.settings.force)?;
         let repairs = Repairs::new(self.plan.strict_importance);
         let divisors = self.divisors(control, &peak)?;
-        Writer::with(&files, |writer| self.convert(writer, &divisors, control, &peak, &repairs))?;
+        Writer::with(&files, |writer| self.convert(writer, (&divisors, chosen), control, &peak, &repairs))?;
         peak.sample();
         self.weights.source().check_unchanged()?;
         outputs::commit(files, control.cancel)?;
@@ -188,7 +199,7 @@ impl<'a> Run<'a> {
     fn convert(
         &self,
         writer: &Writer<'_>,
-        divisors: &[f32],
+        (divisors, chosen): (&[f32], Option<&dyn Chosen>),
         control: Control<'_>,
         peak: &Peak,
         repairs: &Repairs,
@@ -198,8 +209,11 @@ impl<'a> Run<'a> {
         let all =
             |Progress { done, total }| (control.progress)(Progress { done: before + done, total: before + total });
         let control = Control { progress: &all, ..control };
-        let converter =
-            || Converter::new(self.settings.level, self.weights, writer, repairs, self.buffers).dividing(divisors);
+        let converter = || {
+            Converter::new(self.settings.level, self.weights, writer, repairs, self.buffers)
+                .dividing(divisors)
+                .taking(chosen)
+        };
         self.each_chunk(&works, control, peak, converter, Converter::convert)
     }
 

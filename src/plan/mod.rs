@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod error;
+mod holders;
 mod importance;
 mod metadata;
 mod order;
@@ -22,6 +23,7 @@ use weightmill_formats::Metadata;
 use weightmill_kernels::Dtype;
 
 pub use error::PlanError;
+pub(crate) use holders::{holder, holders};
 pub(crate) use importance::expected_values;
 pub use report::{InputReport, OutputReport, Report, TensorReport};
 pub use table::Table;

@@ -7,6 +7,7 @@ use weightmill_kernels::{Dtype, Level};
 
 use super::arithmetic::Arithmetic;
 use super::fit::{Fit, Numbers, store};
+use super::given::Given;
 use super::layout::{Layout, Stored};
 use super::pack::Strips;
 use crate::options::Search;
@@ -78,6 +79,8 @@ pub(crate) struct Chunk<'a> {
     pub importance: Option<&'a [f32]>,
     /// What all scales of the weight are divided by; 1 where there is nothing of the kind.
     pub divisor: f32,
+    /// Codes and numbers, if they were chosen before.
+    pub given: Option<Given<'a>>,
 }
 
 /// Why a chunk was not encoded.
@@ -96,7 +99,7 @@ impl Coder {
     }
 
     /// The type in which scales are stored.
-    fn scale_type(&self) -> Dtype {
+    pub(super) fn scale_type(&self) -> Dtype {
         self.layout.tensors[self.layout.scales].dtype
     }
 
@@ -108,7 +111,7 @@ impl Coder {
         scratch: &mut Scratch,
         mut write: impl FnMut(usize, u64, &[u8]) -> Result<(), E>,
     ) -> Result<(), Stop<E>> {
-        let &Chunk { ref rows, weights, importance, divisor } = chunk;
+        let &Chunk { ref rows, weights, importance, divisor, .. } = chunk;
         let layout = &self.layout;
         let columns = layout.size[1];
         let groups = Groups { weights, columns, group: layout.grid.block_columns };
@@ -119,12 +122,17 @@ impl Coder {
 
         let (&Coder { arithmetic, search, .. }, grid, dtype) = (self, &layout.grid, self.scale_type());
         let fit = Fit { level, arithmetic, search, groups, grid, dtype, importance, divisor };
-        fit.run(Numbers { scales: &mut *scales, offsets: &mut *offsets, stored: &mut *stored });
+        match chunk.given {
+            None => fit.run(Numbers { scales: &mut *scales, offsets: &mut *offsets, stored: &mut *stored }),
+            Some(given) => given.take(self, codes, offsets, stored),
+        }
         if let Some(at) = stored.iter().position(|scale| !scale.is_finite()) {
             let row = at / layout.grid.groups * layout.grid.block_rows;
             return Err(Stop::Overflow { row, group: at % layout.grid.groups });
         }
-        arithmetic.code(level, groups, scales, offsets, codes);
+        if chunk.given.is_none() {
+            arithmetic.code(level, groups, scales, offsets, codes);
+        }
         if layout.signed {
             // codes are stored less the least one
             codes.iter_mut().for_each(|code| *code ^= 0x80);

@@ -14,6 +14,7 @@ mod outputs;
 mod pickles;
 mod preflight;
 mod reproducible;
+mod rounding;
 mod schemes;
 mod support;
 mod tensors;

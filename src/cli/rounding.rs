@@ -1,0 +1,130 @@
+//! `--method`: rounding with the second moments of a text.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use weightmill::corpus::Corpus;
+use weightmill::evaluate::Step;
+use weightmill::forward::Machine;
+use weightmill::input::Input;
+use weightmill::pipeline::{self, Disk, Goal};
+use weightmill::plan::Plan;
+use weightmill::rounding::{self, LayerErrors, Progress, Report, Rounded, Schedule, Settings, Store};
+use weightmill_kernels::Level;
+
+use super::args::QuantizeArgs;
+use super::evaluate::ForwardArgs;
+use super::message::say;
+use super::progress::Layers;
+use super::{calibrate, signals};
+
+/// `--method`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Method {
+    Gptq,
+}
+
+/// Names that a line lists.
+const LISTED: usize = 6;
+
+/// What would be rounded.
+pub(super) fn schedule<'a>(input: &Input, goals: Vec<Goal<'a>>, limit: u64) -> Result<Schedule<'a>> {
+    let schedule = Schedule::new(goals, &input.model, &input.weights, limit)?;
+    if schedule.needs().tensors == 0 {
+        bail!(
+            "--method gptq has nothing to do: of the types asked for, no layer's tensors are of one whose levels can be chosen \
+             (Q2_K to Q6_K, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, IQ4_XS, and folders of integers)"
+        );
+    }
+    Ok(schedule)
+}
+
+/// Rounds what the schedule lists.
+pub(super) fn round(args: &QuantizeArgs, input: &Input, plan: &Plan, schedule: &Schedule<'_>) -> Result<Rounded> {
+    let forward = ForwardArgs { max_memory: schedule.forward_memory(), ..ForwardArgs::of_main(args) };
+    let options = forward.options(1)?;
+    let (_, texts) = calibrate::opened(args.calibrate.as_deref().unwrap_or_default(), forward.context)?;
+    let folder = Store::folder(&plan.outputs[0].path);
+    if args.imatrix.is_some() {
+        // otherwise that began with measuring a matrix
+        signals::listen()?;
+    }
+    check_room(plan, schedule, &folder)?;
+    let settings = Settings { force: args.force, ..Settings::new(Level::from_env()?) };
+    let display = Layers::new(args.quiet);
+    let show = |errors: LayerErrors| {
+        let LayerErrors { layer, before, after } = errors;
+        display.note(&format!("layer {layer}: relative error of outputs {before:.3e} -> {after:.3e}"));
+    };
+    let result = forward.with_threads(|| {
+        let machine = Machine::new(&input.model, &input.weights, options, &signals::CANCEL)?;
+        let limit = forward.chunks.map(NonZeroUsize::get);
+        let corpus = Corpus::of(&texts, &input.model.metadata, machine.vocabulary(), forward.context, limit)?;
+        let progress = Progress { step: &|step: Step| display.show(step.done, step.total), layer: &show };
+        Ok(rounding::round(&machine, &input.weights, &corpus, schedule, (folder, &settings), &progress)?)
+    });
+    display.finish();
+    let rounded = result?;
+    if !args.quiet {
+        tell(&rounded.report);
+    }
+    Ok(rounded)
+}
+
+/// Fails if outputs and results have no room beside each other.
+fn check_room(plan: &Plan, schedule: &Schedule<'_>, folder: &Path) -> Result<()> {
+    let there = |folder: &Path| -> u64 {
+        let entries = folder.read_dir().into_iter().flatten().flatten();
+        entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+    };
+    let disks = Disk::of(plan)?;
+    let holds = |disk: &&Disk| folder.starts_with(&disk.folder);
+    if let Some(disk) = disks.iter().find(holds).or(disks.first()) {
+        let needed = disk.needed + schedule.needs().disk.saturating_sub(there(folder));
+        if needed > disk.free {
+            return Err(pipeline::Error::NoSpace { folder: disk.folder.clone(), needed, available: disk.free }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Where it helped and where not.
+fn tell(report: &Report) {
+    if report.resumed > 0 {
+        say(format_args!("{} tensors were rounded by an earlier run", report.resumed));
+    }
+    let worse: Vec<&str> = report.worse().map(|tensor| tensor.tensor.as_str()).collect();
+    say(format_args!(
+        "{} tensors rounded on {} tokens: squared errors of outputs are {:.3} of those of plain rounding, and larger in {}{}",
+        report.rounded.len(),
+        report.tokens,
+        report.ratio(),
+        worse.len(),
+        listed(&worse)
+    ));
+    let few = report.rounded.iter().filter(|tensor| tensor.figures.plain_matrices > 0);
+    for tensor in few {
+        say(format_args!(
+            "{}: {} of {} matrices rounded plainly, as too few tokens came to them",
+            tensor.tensor, tensor.figures.plain_matrices, tensor.matrices
+        ));
+    }
+    if !report.plain.is_empty() {
+        let names: Vec<&str> = report.plain.iter().map(String::as_str).collect();
+        say(format_args!(
+            "{} tensors rounded plainly, as their inputs are not measured{}",
+            names.len(),
+            listed(&names)
+        ));
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    match names.len() {
+        0 => String::new(),
+        count if count > LISTED => format!(": {} ...", names[..LISTED].join(", ")),
+        _ => format!(": {}", names.join(", ")),
+    }
+}

@@ -1,0 +1,192 @@
+//! Calibrated rounding: levels chosen such that what a layer computes on a text changes least (GPTQ).
+//!
+//! The text goes through the model layer by layer ([`crate::forward`]). Of the inputs of every linear layer the second moment is
+//! measured ([`moment`]) and factored ([`factor`]); then the matrices that see these inputs are rounded column by column,
+//! each column making up for the errors of those before it ([`rows`]), on the scales that the plain quantizer
+//! finds. So files keep their format, size and readers. Moments exist a few at a time: as many as the memory holds, for
+//! which a layer may have to be run several times. What is rounded lies in a folder beside the output until the run
+//! ends ([`store`]).
+
+mod error;
+mod factor;
+mod matrix;
+mod moment;
+mod plain;
+mod report;
+mod rows;
+mod schedule;
+mod store;
+mod view;
+mod work;
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use weightmill_kernels::Level;
+
+use self::moment::Moments;
+use self::schedule::{Measured, Pass};
+use self::work::{Numbers, Work};
+use crate::corpus::Corpus;
+use crate::evaluate::Step;
+use crate::forward::{self, Machine};
+use crate::pipeline::{self, Chosen};
+use crate::weights::Weights;
+
+pub use error::Error;
+pub use report::{Figures, Report, RoundedTensor};
+pub use schedule::{Needs, Schedule};
+pub use store::Store;
+
+/// How rounding is done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Added to the diagonal of moments, relative to its mean.
+    pub damping: f32,
+    /// A matrix that fewer tokens came to, relative to its columns, is rounded plainly.
+    pub least_tokens: f32,
+    /// Results of another run may be removed.
+    pub force: bool,
+    /// CPU level of the kernels.
+    pub level: Level,
+}
+
+impl Settings {
+    /// The usual ones.
+    pub fn new(level: Level) -> Self {
+        Self { damping: 0.01, least_tokens: 0.125, force: false, level }
+    }
+}
+
+/// What a layer's tensors lost, summed over those that were measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerErrors {
+    /// Number of the layer.
+    pub layer: usize,
+    /// Relative error of plain rounding, the mean over tensors.
+    pub before: f64,
+    /// Relative error of what is written, likewise.
+    pub after: f64,
+}
+
+/// What the caller hears of.
+pub struct Progress<'a> {
+    /// After every layer.
+    pub step: &'a dyn Fn(Step),
+    /// After every layer of which something was rounded.
+    pub layer: &'a dyn Fn(LayerErrors),
+}
+
+/// Tensors that were rounded.
+pub struct Rounded {
+    store: Store,
+    numbers: Numbers,
+    /// What rounding did.
+    pub report: Report,
+}
+
+impl Rounded {
+    /// Removes what the outputs have now.
+    ///
+    /// # Errors
+    /// If something cannot be removed.
+    pub fn remove(self) -> Result<(), Error> {
+        self.store.remove()
+    }
+}
+
+impl Chosen for Rounded {
+    fn read(&self, tensor: &str, to: &str, offset: u64, bytes: &mut [u8]) -> Result<bool, pipeline::Error> {
+        let number = self.numbers.get(tensor).and_then(|numbers| numbers.iter().find(|(name, _)| *name == to));
+        let Some((_, number)) = number else { return Ok(false) };
+        self.store.read(*number, offset, bytes)?;
+        Ok(true)
+    }
+}
+
+/// Rounds everything that `schedule` lists; its goals come from a run on the model that `machine` runs.
+///
+/// # Errors
+/// If the model cannot be run on the text, if the results cannot be kept, or if the folder has those of another run.
+pub fn round(
+    machine: &Machine<'_>,
+    weights: &Weights,
+    corpus: &Corpus,
+    schedule: &Schedule<'_>,
+    (folder, settings): (PathBuf, &Settings),
+    progress: &Progress<'_>,
+) -> Result<Rounded, Error> {
+    let store = Store::open(folder, &identity(weights, corpus, schedule, settings), settings.force)?;
+    let cancelled = |error: forward::Error| match error {
+        forward::Error::Cancelled => Error::Cancelled { folder: store.path().to_owned() },
+        error => Error::Forward(error),
+    };
+    let mut work = Work::new(weights, schedule, &store, settings);
+    let resumed = work.results();
+    let layers = machine.settings().layers;
+    let mut stream = machine.embed(&corpus.tokens).map_err(cancelled)?;
+    for layer in 0..layers {
+        if work.is_complete() {
+            break;
+        }
+        let passes = schedule.passes(layer, &|number| work.lacks(number));
+        let last = passes.len().saturating_sub(1);
+        for Pass { sites } in &passes[..last] {
+            let mut moments = Moments::new(sites.iter().map(|site| (&site.site, site.columns)));
+            machine.observe(layer, &mut stream, &mut moments).map_err(cancelled)?;
+            round_sites(machine, &mut work, sites, moments, &cancelled)?;
+        }
+        let sites = passes.get(last).map_or(&[][..], |pass| &pass.sites);
+        let mut moments = Moments::new(sites.iter().map(|site| (&site.site, site.columns)));
+        machine.layer(layer, &mut stream, &mut moments).map_err(cancelled)?;
+        round_sites(machine, &mut work, sites, moments, &cancelled)?;
+        (progress.step)(Step { done: layer + 1, total: layers });
+        let figures = work.of_layer(layer);
+        if !figures.is_empty() {
+            let mean = |of: fn(&Figures) -> f64| figures.iter().map(of).sum::<f64>() / figures.len() as f64;
+            let before = mean(|figures| figures.error_before);
+            (progress.layer)(LayerErrors { layer, before, after: mean(|figures| figures.error_after) });
+        }
+    }
+    let (report, numbers) = work.finish(corpus.tokens.len(), resumed);
+    Ok(Rounded { store, numbers, report })
+}
+
+/// Rounds what sees the inputs of these moments, each of which goes as soon as it is used.
+fn round_sites(
+    machine: &Machine<'_>,
+    work: &mut Work<'_>,
+    sites: &[Measured],
+    mut moments: Moments,
+    cancelled: &dyn Fn(forward::Error) -> Error,
+) -> Result<(), Error> {
+    for site in sites {
+        machine.check_cancelled().map_err(cancelled)?;
+        let moment = moments.by_site.remove(&site.site).expect("measured before");
+        work.round(site, moment)?;
+    }
+    Ok(())
+}
+
+/// Everything that the results depend on.
+fn identity(weights: &Weights, corpus: &Corpus, schedule: &Schedule<'_>, settings: &Settings) -> serde_json::Value {
+    let goals = schedule.goals().map(|(_, goal)| {
+        let importance = goal.importance.unwrap_or_default().iter().map(|value| value.to_bits());
+        json!([goal.tensor.name, goal.to(), digest(importance)])
+    });
+    json!({
+        "program": env!("CARGO_PKG_VERSION"),
+        "source": store::state_of(&weights.source().files()),
+        "tokens": [corpus.context, corpus.sequences(), digest(corpus.tokens.iter().copied())],
+        "settings": [settings.damping, settings.least_tokens],
+        "tensors": goals.collect::<Vec<_>>(),
+    })
+}
+
+/// A number by which equal data are told from other data, by the same build of the program.
+fn digest(data: impl Iterator<Item = u32>) -> String {
+    use std::hash::{DefaultHasher, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    data.for_each(|word| hasher.write_u32(word));
+    format!("{:016x}", hasher.finish())
+}

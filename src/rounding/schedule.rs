@@ -1,0 +1,192 @@
+//! Which matrices are rounded with which moment, and how many moments exist at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::Error;
+use super::moment::{Moment, Site, representative};
+use crate::model::Model;
+use crate::pipeline::{Form, Goal};
+use crate::plan::{holder, holders};
+use crate::weights::Weights;
+
+/// Least memory for activations, decoded weights and rows that are being rounded, beside the moments.
+const BESIDE: u64 = 128 << 20;
+
+/// Moments together take at most this share of the memory, unless one alone takes more.
+const SHARE_OF_MOMENTS: (u64, u64) = (5, 8);
+
+/// What is rounded when.
+pub struct Schedule<'a> {
+    goals: Vec<Goal<'a>>,
+    /// By layer, in the order of sites.
+    layers: BTreeMap<usize, Vec<Measured>>,
+    /// Quantized tensors whose inputs are not measured.
+    left_out: Vec<String>,
+    moments: u64,
+    max_memory: u64,
+}
+
+/// A moment and what is rounded with it.
+#[derive(Clone, Debug)]
+pub(super) struct Measured {
+    pub site: Site,
+    pub columns: usize,
+    /// Number of the goal, and of the matrix in it.
+    pub users: Vec<(usize, usize)>,
+}
+
+/// The moments of one run of a layer.
+pub(super) struct Pass {
+    pub sites: Vec<Measured>,
+}
+
+/// What rounding takes, for the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Needs {
+    /// Tensors to round.
+    pub tensors: usize,
+    /// Bytes of the largest moment.
+    pub largest_moment: u64,
+    /// Bytes of the moments that exist at a time.
+    pub moments: u64,
+    /// How often the layer with the most moments is run.
+    pub passes: usize,
+    /// Least `--max-memory`.
+    pub least_memory: u64,
+    /// Bytes on the disk beside the outputs, until the run ends.
+    pub disk: u64,
+}
+
+impl<'a> Schedule<'a> {
+    /// Divides the goals of a run over the layers of `model`.
+    ///
+    /// # Errors
+    /// If the memory does not suffice for one of the moments.
+    pub fn new(goals: Vec<Goal<'a>>, model: &Model, weights: &Weights, max_memory: u64) -> Result<Self, Error> {
+        let names: BTreeSet<&str> = model.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        let mut layers: BTreeMap<usize, BTreeMap<Site, Measured>> = BTreeMap::new();
+        let holders = holders(model, weights);
+        let (mut kept, mut left_out) = (Vec::new(), Vec::new());
+        for goal in goals {
+            // tensors of the model stand for themselves, those of a checkpoint for the matrix that has their columns
+            let own = &goal.tensor.name;
+            let (name, only) = match goal.form {
+                Form::Blocks(_) => (own.as_str(), None),
+                Form::Coded(..) => match holder(&holders, goal.tensor) {
+                    Some(holder) => (holder.name, Some(holder.matrix)),
+                    None => (own.as_str(), Some(0)),
+                },
+            };
+            // stacks that are coded as one are not divided here
+            let divided = only.is_none() || goal.matrices() == 1;
+            let Some(layer) = layer_of(name).filter(|_| divided) else {
+                left_out.push(own.clone());
+                continue;
+            };
+            let first = representative(name, |name| names.contains(name));
+            for matrix in 0..goal.matrices() {
+                let site = Site { tensor: first.clone(), matrix: only.unwrap_or(matrix) };
+                let new = Measured { site: site.clone(), columns: goal.columns, users: Vec::new() };
+                let measured = layers.entry(layer).or_default().entry(site).or_insert(new);
+                measured.users.push((kept.len(), matrix));
+            }
+            kept.push(goal);
+        }
+        let layers: BTreeMap<usize, Vec<Measured>> =
+            layers.into_iter().map(|(layer, sites)| (layer, sites.into_values().collect())).collect();
+        // memory is checked above, unless there is no goal
+        for measured in layers.values().flatten() {
+            let needed = measured.bytes().saturating_add(BESIDE);
+            if needed > max_memory {
+                let (tensor, columns) = (measured.site.tensor.clone(), measured.columns);
+                return Err(Error::Memory { tensor, columns, needed, limit: max_memory });
+            }
+        }
+        let mut schedule = Self { goals: kept, layers, left_out, moments: 0, max_memory };
+        let passes = schedule.layers.keys().flat_map(|layer| schedule.passes(*layer, &|_| true));
+        schedule.moments = passes.map(|pass| pass.bytes()).max().unwrap_or(0);
+        Ok(schedule)
+    }
+
+    /// All goals with their numbers.
+    pub(super) fn goals(&self) -> impl Iterator<Item = (usize, &Goal<'a>)> {
+        self.goals.iter().enumerate()
+    }
+
+    pub(super) fn goal(&self, number: usize) -> &Goal<'a> {
+        &self.goals[number]
+    }
+
+    /// Numbers of the goals in a layer, some more than once.
+    pub(super) fn of_layer(&self, layer: usize) -> impl Iterator<Item = usize> {
+        let users = self.layers.get(&layer).into_iter().flatten().flat_map(|measured| &measured.users);
+        users.map(|(number, _)| *number)
+    }
+
+    /// Quantized tensors that are rounded plainly, as their inputs are not measured.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
+    /// Memory for the forward pass beside the moments.
+    pub fn forward_memory(&self) -> u64 {
+        self.max_memory - self.moments
+    }
+
+    /// Memory for rows that are being rounded: activations are not being computed then, but those between layers stay.
+    pub(super) fn strip_bytes(&self) -> u64 {
+        self.forward_memory() / 2
+    }
+
+    /// The runs of a layer with their moments, for the goals that are `wanted`.
+    pub(super) fn passes(&self, layer: usize, wanted: &dyn Fn(usize) -> bool) -> Vec<Pass> {
+        let limit =
+            (self.max_memory / SHARE_OF_MOMENTS.1 * SHARE_OF_MOMENTS.0).min(self.max_memory.saturating_sub(BESIDE));
+        let mut passes: Vec<Pass> = Vec::new();
+        for measured in self.layers.get(&layer).into_iter().flatten() {
+            let mut measured = measured.clone();
+            measured.users.retain(|(number, _)| wanted(*number));
+            if measured.users.is_empty() {
+                continue;
+            }
+            let bytes = measured.bytes();
+            match passes.last_mut().filter(|pass| pass.bytes().saturating_add(bytes) <= limit) {
+                Some(pass) => pass.sites.push(measured),
+                None => passes.push(Pass { sites: vec![measured] }),
+            }
+        }
+        passes
+    }
+
+    /// What all of it takes.
+    pub fn needs(&self) -> Needs {
+        let largest = self.layers.values().flatten().map(Measured::bytes).max().unwrap_or(0);
+        Needs {
+            tensors: self.goals.len(),
+            largest_moment: largest,
+            moments: self.moments,
+            passes: self.layers.keys().map(|layer| self.passes(*layer, &|_| true).len()).max().unwrap_or(0),
+            least_memory: largest + BESIDE,
+            disk: self.goals.iter().map(Goal::bytes).sum(),
+        }
+    }
+}
+
+impl Measured {
+    fn bytes(&self) -> u64 {
+        Moment::bytes(self.columns)
+    }
+}
+
+impl Pass {
+    fn bytes(&self) -> u64 {
+        self.sites.iter().map(Measured::bytes).sum()
+    }
+}
+
+/// The layer that a tensor belongs to.
+fn layer_of(name: &str) -> Option<usize> {
+    name.strip_prefix("blk.")?.split_once('.')?.0.parse().ok()
+}
