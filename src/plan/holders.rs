@@ -12,8 +12,6 @@ pub(crate) struct Holder<'a> {
     pub name: &'a str,
     /// Which of its matrices.
     pub matrix: usize,
-    /// How many it has.
-    pub matrices: usize,
 }
 
 /// The holders of stored matrices, by the number of the weight.
@@ -27,7 +25,7 @@ pub(crate) fn holders<'a>(model: &'a Model, weights: &Weights) -> HashMap<usize,
             let whole_rows = piece.view.columns.stride == 1 && piece.view.columns.length == weight.columns() as u64;
             if whole_rows && piece.map == Map::Same && weight.shape.len() == 2 {
                 let matrix = if matrices == pieces.len() { number } else { 0 };
-                holders.entry(piece.weight).or_insert(Holder { name: &tensor.name, matrix, matrices });
+                holders.entry(piece.weight).or_insert(Holder { name: &tensor.name, matrix });
             }
         }
     }
