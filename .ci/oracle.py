@@ -2,14 +2,18 @@
 
 usage: oracle.py ORACLE TARGET_DIR [CHECK...]
 
-Every check prints `ok` or `FAILED` lines; the exit status is 1 if one failed. Checkpoints are made under TARGET_DIR/oracle and
-kept for the next run, what the checks write is removed.
+Every check prints `ok` or `FAILED` lines; the exit status is 1 if one failed. Several are processes of their own, as many at a time as
+there are cores: most of them wait for one core much of the time. Checkpoints are made under TARGET_DIR/oracle and kept for the next run, what the
+checks write is removed.
 """
+import concurrent.futures
+import fcntl
 import hashlib
 import importlib.util
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +22,7 @@ import time
 ORACLE, TARGET = (pathlib.Path(p).absolute() for p in sys.argv[1:3])
 QUANTIZE = TARGET / "release/quantize"
 WORK = TARGET / "oracle"
-MADE, OUT = WORK / "checkpoints", WORK / "out"
+MADE, OUT = WORK / "checkpoints", WORK / f"out-{os.getpid()}"
 TESTS = pathlib.Path(__file__).absolute().parent.parent / "tests"
 FIXTURES = TESTS / "fixtures"
 GOLDEN = ORACLE / "golden"
@@ -81,19 +85,24 @@ def script(name, *args):
     subprocess.run([sys.executable, ORACLE / name, *map(str, args)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+def once(path, make):
+    """What `make` writes to `path`, made by one process while the others wait for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done, lock = (path.parent / f".{path.name}.{kind}" for kind in ("done", "lock"))
+    with open(lock, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(path, ignore_errors=True)
+            make()
+            done.touch()
+    return path
+
+
 def checkpoint(script_name, folder, *args):
     """A checkpoint in a folder of that name, made once."""
     path = MADE / folder
-    done = path / ".done"
-    if not done.exists():
-        shutil.rmtree(path, ignore_errors=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if script_name == "families.py":
-            script(script_name, "make", *args, path)
-        else:
-            script(script_name, path, *args)
-        done.touch()
-    return path
+    action = ["make", *args, path] if script_name == "families.py" else [path, *args]
+    return once(path, lambda: script(script_name, *action))
 
 
 def smol(folder, *args):
@@ -105,7 +114,7 @@ def tiny(golden_file):
     spec = importlib.util.spec_from_file_location("tiny_families", TESTS / "golden/families.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    folder = MADE / "tiny" / golden_file.stem
+    folder = OUT / "tiny" / golden_file.stem
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     case = module.read(golden_file)
@@ -454,10 +463,8 @@ def memory():
 
 def texts():
     """The oracle's texts, fetched once."""
-    folder = WORK / "texts"
-    if not (folder / "evaluate.txt").exists():
-        subprocess.run([ORACLE / "make_text.sh", folder], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return folder
+    command = [ORACLE / "make_text.sh", WORK / "texts"]
+    return once(WORK / "texts", lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
 
 def evaluated(*args):
@@ -548,24 +555,52 @@ def plan():
         report(f"plan {WIDE}, sizes of {file}", error or wrong and f"{wrong}")
 
 
-CHECKS = (files, gguf, imatrix, families, quantized_families, vocabularies, back, quantizer, schemes, written, independence, names, text, rounding, memory, plan, evaluation, evaluation_memory)
+# Those that take longest come first, so that none of them is left for the end.
+CHECKS = (quantized_families, vocabularies, families, imatrix, files, quantizer, memory, schemes, evaluation, evaluation_memory, gguf, back, written, independence, names, text, rounding, plan)
 # Only when they are named.
 BY_HAND = (evaluation_rows,)
 
 
-def main():
-    chosen = [c for c in CHECKS if not sys.argv[3:] or any(c.__name__.startswith(a) for a in sys.argv[3:])]
-    chosen += [c for c in BY_HAND if c.__name__ in sys.argv[3:]]
-    if not chosen:
-        sys.exit(f"no such check; there are: {' '.join(c.__name__ for c in CHECKS + BY_HAND)}")
-    WORK.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(OUT, ignore_errors=True)
-    for check in chosen:
-        start = time.monotonic()
-        OUT.mkdir()
+def one(check):
+    """Runs a check here."""
+    start = time.monotonic()
+    OUT.mkdir(parents=True)
+    try:
         check()
+    finally:
         shutil.rmtree(OUT, ignore_errors=True)
-        print(f"        {check.__name__}: {time.monotonic() - start:.0f} s", flush=True)
+    print(f"        {check.__name__}: {time.monotonic() - start:.0f} s", flush=True)
+
+
+def apart(check):
+    """Runs a check in a process of its own, and prints what it said at its end."""
+    global passed
+    done = subprocess.run([sys.executable, __file__, ORACLE, TARGET, "--one", check.__name__], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said, _, end = done.stdout.rpartition("oracle: ")
+    counted = re.match(r"(\d+) passed, (\d+) failed", end)
+    print(said or done.stdout, end="", flush=True)
+    if counted and bool(int(counted[2])) == bool(done.returncode):
+        passed += int(counted[1])
+        failures.extend(name.strip() for name in end.splitlines()[1:])
+    else:
+        report(check.__name__, f"ended with status {done.returncode}")
+
+
+def main():
+    names = sys.argv[3:]
+    if names[:1] == ["--one"]:
+        (chosen,) = [check for check in CHECKS + BY_HAND if check.__name__ == names[1]]
+        one(chosen)
+    else:
+        chosen = [c for c in CHECKS if not names or any(c.__name__.startswith(a) for a in names)]
+        chosen += [c for c in BY_HAND if c.__name__ in names]
+        if not chosen:
+            sys.exit(f"no such check; there are: {' '.join(c.__name__ for c in CHECKS + BY_HAND)}")
+        WORK.mkdir(parents=True, exist_ok=True)
+        for left in WORK.glob("out*"):
+            shutil.rmtree(left, ignore_errors=True)
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(apart, chosen))
     print(f"oracle: {passed} passed, {len(failures)} failed")
     print("".join(f"  {name}\n" for name in failures), end="")
     sys.exit(bool(failures))
