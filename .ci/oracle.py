@@ -209,7 +209,7 @@ def quantized_families():
     folders = [(checkpoint("families.py", name, name), "bf16", kinds) for name in listed]
     folders += [(*tiny(path), kinds[:1]) for path in sorted((TESTS / "golden/families").glob("*.json"))]
     for folder, plain, kinds in folders:
-        name = folder.relative_to(MADE)
+        name = folder.relative_to(MADE if folder.is_relative_to(MADE) else OUT)
         source = output("source.gguf")
         if error := run(folder, "-t", plain, "-o", source):
             report(f"quantized_families {name}", error)
