@@ -31,7 +31,7 @@ const LISTED: usize = 6;
 
 /// What would be rounded.
 pub(super) fn schedule<'a>(input: &Input, goals: Vec<Goal<'a>>, limit: u64) -> Result<Schedule<'a>> {
-    let schedule = Schedule::new(goals, &input.model, &input.weights, limit)?;
+    let schedule = Schedule::new(goals, &input.model, limit)?;
     if schedule.needs().tensors == 0 {
         bail!(
             "--method gptq has nothing to do: of the types asked for, no layer's tensors are of one whose levels can be chosen \

@@ -3,36 +3,60 @@
 use std::collections::HashMap;
 
 use crate::model::{Map, Model, ModelTensor};
-use crate::weights::Weights;
 
-/// The matrix of the model that has a weight's columns in their order.
+/// A tensor of GGUF, and its first matrix that is meant.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Holder<'a> {
-    /// The model's name of the tensor.
+    /// The tensor's name.
     pub name: &'a str,
     /// Which of its matrices.
     pub matrix: usize,
+    /// How many it has.
+    pub matrices: usize,
+    /// Weights per row.
+    pub columns: u64,
 }
 
-/// The holders of stored matrices, by the number of the weight.
-pub(crate) fn holders<'a>(model: &'a Model, weights: &Weights) -> HashMap<usize, Holder<'a>> {
-    let mut holders = HashMap::new();
-    for tensor in &model.tensors {
-        let pieces = tensor.data.pieces();
-        let matrices = if tensor.shape.len() > 2 { tensor.shape[0] as usize } else { 1 };
-        for (number, piece) in pieces.iter().enumerate() {
-            let weight = &weights.list()[piece.weight];
-            let whole_rows = piece.view.columns.stride == 1 && piece.view.columns.length == weight.columns() as u64;
-            if whole_rows && piece.map == Map::Same && weight.shape.len() == 2 {
-                let matrix = if matrices == pieces.len() { number } else { 0 };
-                holders.entry(piece.weight).or_insert(Holder { name: &tensor.name, matrix });
+/// The tensors of GGUF that have the columns of stored weights.
+pub(crate) struct Holders<'a> {
+    /// By the number of the weight and the first element that they have of it.
+    by_place: HashMap<(usize, u64), Holder<'a>>,
+}
+
+impl<'a> Holders<'a> {
+    /// Those of a model.
+    pub fn new(model: &'a Model) -> Self {
+        let mut by_place = HashMap::new();
+        for tensor in &model.tensors {
+            let pieces = tensor.data.pieces();
+            let matrices = if tensor.shape.len() > 2 { tensor.shape[0] as usize } else { 1 };
+            let columns = tensor.shape.last().copied().unwrap_or(1);
+            for (number, piece) in pieces.iter().enumerate() {
+                if piece.map != Map::Same || piece.view.columns.length != columns {
+                    continue;
+                }
+                let mut hold = |first: u64, matrix: usize| {
+                    let holder = Holder { name: tensor.name.as_str(), matrix, matrices, columns };
+                    by_place.entry((piece.weight, first)).or_insert(holder);
+                };
+                if matrices == pieces.len() {
+                    hold(piece.view.base, number);
+                } else {
+                    let view = |matrix: usize| piece.view.matrix(matrices as u64, matrix as u64);
+                    (0..matrices)
+                        .filter_map(|matrix| Some((view(matrix)?.base, matrix)))
+                        .for_each(|(first, matrix)| hold(first, matrix));
+                }
             }
         }
+        Self { by_place }
     }
-    holders
-}
 
-/// The holder of a tensor that is written as one stored weight.
-pub(crate) fn holder<'a>(holders: &HashMap<usize, Holder<'a>>, tensor: &ModelTensor) -> Option<Holder<'a>> {
-    holders.get(&tensor.data.pieces().first()?.weight).copied()
+    /// The holder of a tensor of the published checkpoint.
+    pub fn of(&self, tensor: &ModelTensor) -> Option<Holder<'a>> {
+        let piece = tensor.data.pieces().first()?;
+        let at = |first| self.by_place.get(&(piece.weight, first)).copied();
+        // parts of a matrix see the same columns as its beginning
+        at(piece.view.base).or_else(|| at(0).filter(|_| tensor.shape.len() == 2))
+    }
 }

@@ -23,7 +23,7 @@ use weightmill_formats::Metadata;
 use weightmill_kernels::Dtype;
 
 pub use error::PlanError;
-pub(crate) use holders::{holder, holders};
+pub(crate) use holders::Holders;
 pub(crate) use importance::expected_values;
 pub use report::{InputReport, OutputReport, Report, TensorReport};
 pub use table::Table;

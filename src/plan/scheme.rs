@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use weightmill_kernels::Dtype;
 
 use super::error::list;
+use super::holders::{Holder, Holders};
 use super::importance::Gaps;
 use super::output::Stored;
 use super::{Input, PlanError, Weighing, importance};
-use crate::model::{Map, ModelTensor};
+use crate::model::ModelTensor;
 use crate::options::{Fallback, GroupSize, Request, Search};
 use crate::publish::Published;
 use crate::scheme::{
@@ -247,42 +248,6 @@ fn check(
     Ok(())
 }
 
-/// A tensor of GGUF, and its first matrix that is meant.
-#[derive(Clone, Copy)]
-struct Holder<'a> {
-    name: &'a str,
-    matrix: usize,
-    matrices: usize,
-}
-
-/// The tensors of GGUF that have the columns of stored weights: by the number of the weight and the first element that they
-/// have of it.
-fn holders<'a>(input: &Input<'a>) -> HashMap<(usize, u64), Holder<'a>> {
-    let mut holders = HashMap::new();
-    for tensor in &input.model.tensors {
-        let pieces = tensor.data.pieces();
-        let matrices = if tensor.shape.len() > 2 { tensor.shape[0] as usize } else { 1 };
-        let columns = tensor.shape.last().copied().unwrap_or(1);
-        for (number, piece) in pieces.iter().enumerate() {
-            if piece.map != Map::Same || piece.view.columns.length != columns {
-                continue;
-            }
-            let mut hold = |first: u64, matrix: usize| {
-                holders.entry((piece.weight, first)).or_insert(Holder { name: &tensor.name, matrix, matrices });
-            };
-            if matrices == pieces.len() {
-                hold(piece.view.base, number);
-            } else {
-                let view = |matrix: usize| piece.view.matrix(matrices as u64, matrix as u64);
-                (0..matrices)
-                    .filter_map(|matrix| Some((view(matrix)?.base, matrix)))
-                    .for_each(|(first, matrix)| hold(first, matrix));
-            }
-        }
-    }
-    holders
-}
-
 /// Gives every coded weight its entry of the importance matrix, which bears the names of GGUF.
 fn assign_importance(
     input: &Input<'_>,
@@ -293,19 +258,15 @@ fn assign_importance(
     warnings: &mut Vec<String>,
 ) -> Result<(), PlanError> {
     let Some(view) = importance::filtered(input, &request.importance) else { return Ok(()) };
-    let holders = holders(input);
+    let holders = Holders::new(input.model);
     let mut missing = Vec::new();
     let mut gaps = Gaps::default();
     for (tensor, weight) in tensors.iter().zip(&mut chosen.weights) {
         let Some(weight) = weight else { continue };
-        let holder = tensor.data.pieces().first().and_then(|piece| {
-            // parts of a matrix see the same columns as its beginning
-            let at = |first| holders.get(&(piece.weight, first)).copied();
-            at(piece.view.base).or_else(|| at(0).filter(|_| tensor.shape.len() == 2))
-        });
+        let holder = holders.of(tensor);
         let entry = holder.and_then(|holder| Some((holder, *view.entries.get(holder.name)?)));
         let columns = tensor.shape.last().copied().unwrap_or(1);
-        let Some((Holder { name, matrix, matrices }, found)) = entry else {
+        let Some((Holder { name, matrix, matrices, .. }, found)) = entry else {
             missing.push(tensor.name.clone());
             weight.weighing = Some(Weighing::None);
             let expected = !module_of(&tensor.name).is_some_and(is_outside);

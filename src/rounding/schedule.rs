@@ -8,8 +8,7 @@ use super::Error;
 use super::moment::{Moment, Site, representative};
 use crate::model::Model;
 use crate::pipeline::{Form, Goal};
-use crate::plan::{holder, holders};
-use crate::weights::Weights;
+use crate::plan::Holders;
 
 /// Least memory for activations, decoded weights and rows that are being rounded, beside the moments.
 const BESIDE: u64 = 128 << 20;
@@ -64,17 +63,18 @@ impl<'a> Schedule<'a> {
     ///
     /// # Errors
     /// If the memory does not suffice for one of the moments.
-    pub fn new(goals: Vec<Goal<'a>>, model: &Model, weights: &Weights, max_memory: u64) -> Result<Self, Error> {
+    pub fn new(goals: Vec<Goal<'a>>, model: &Model, max_memory: u64) -> Result<Self, Error> {
         let names: BTreeSet<&str> = model.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         let mut layers: BTreeMap<usize, BTreeMap<Site, Measured>> = BTreeMap::new();
-        let holders = holders(model, weights);
+        let holders = Holders::new(model);
         let (mut kept, mut left_out) = (Vec::new(), Vec::new());
         for goal in goals {
             // tensors of the model stand for themselves, those of a checkpoint for the matrix that has their columns
             let own = &goal.tensor.name;
             let (name, only) = match goal.form {
                 Form::Blocks(_) => (own.as_str(), None),
-                Form::Coded(..) => match holder(&holders, goal.tensor) {
+                Form::Coded(..) => match holders.of(goal.tensor).filter(|holder| holder.columns == goal.columns as u64)
+                {
                     Some(holder) => (holder.name, Some(holder.matrix)),
                     None => (own.as_str(), Some(0)),
                 },
