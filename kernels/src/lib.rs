@@ -6,7 +6,7 @@
 //! sub-block and performs exactly the scalar sequence of operations: no horizontal float sums, no fused
 //! multiply-add, the rounding mode named in the operation.
 //!
-//! This crate knows bytes and numbers only: no files, no threads, no model knowledge.
+//! This crate knows bytes and numbers only: no files, no model knowledge, and no threads but those that make the tables of grids.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 mod codec;
