@@ -1,11 +1,11 @@
 //! Calibrated rounding: levels chosen such that what a layer computes on a text changes least (GPTQ).
 //!
 //! The text goes through the model layer by layer ([`crate::forward`]). Of the inputs of every linear layer the second moment is
-//! measured ([`moment`]) and factored ([`factor`]); then the matrices that see these inputs are rounded column by column,
-//! each column making up for the errors of those before it ([`rows`]), on the scales that the plain quantizer
+//! measured (`moment`) and factored (`factor`); then the matrices that see these inputs are rounded column by column,
+//! each column making up for the errors of those before it (`rows`), on the scales that the plain quantizer
 //! finds. So files keep their format, size and readers. Moments exist a few at a time: as many as the memory holds, for
 //! which a layer may have to be run several times. What is rounded lies in a folder beside the output until the run
-//! ends ([`store`]).
+//! ends (`store`).
 
 mod error;
 mod factor;
