@@ -3,7 +3,7 @@
 //!
 //! A lane holds one super-block.
 
-use super::batch::{Batch, MOST_LANES, sixteen};
+use super::batch::{self, Batch, sixteen};
 use super::sums::sum_of_squares;
 use crate::search::{Fit, Positive, ScaleMin};
 use crate::simd::{Simd, TILE, Twice};
@@ -12,7 +12,7 @@ use crate::simd::{Simd, TILE, Twice};
 pub(crate) const LEN: usize = 256;
 
 /// The super-block of each lane, or the importance of its columns.
-pub(crate) type Rows<'a> = [&'a [f32; LEN]; MOST_LANES];
+pub(crate) type Rows<'a> = batch::LaneRows<'a, LEN>;
 
 /// What tells the types apart.
 #[derive(Clone, Copy)]
@@ -170,14 +170,7 @@ impl Affine {
         let min = s.mul(s.from_f16_bits(scales.min.d), s.to_f32(min));
         let (zero, top) = (s.splat_i32(0), s.splat_i32(self.plain.max_level as i32));
         let mut x = [s.splat(0.0); N];
-        for tile in (0..N).step_by(TILE) {
-            s.columns(
-                #[inline(always)]
-                |lane| sixteen(rows[lane], N * sub + tile),
-                #[inline(always)]
-                |i, column| x[tile + i] = column,
-            );
-        }
+        batch::load(s, rows, N * sub, &mut x);
         let mut levels = [zero; N];
         for (level, &x) in levels.iter_mut().zip(&x) {
             let nearest = s.nearest_i32(s.div(s.add(x, min), scale));

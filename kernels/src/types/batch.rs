@@ -75,7 +75,7 @@ pub(crate) struct Batch<'a> {
 }
 
 /// No level's vectors have more lanes, with two in step.
-pub(crate) const MOST_LANES: usize = 32;
+const MOST_LANES: usize = 32;
 
 impl<'a> Batch<'a> {
     /// The batch whose first block is `first` of `count`.
@@ -120,7 +120,7 @@ impl<'a> Batch<'a> {
 
     /// The weights of each lane's block, of `LEN` weights.
     #[inline(always)]
-    pub fn rows<const LEN: usize>(&self) -> [&'a [f32; LEN]; MOST_LANES] {
+    pub fn rows<const LEN: usize>(&self) -> LaneRows<'a, LEN> {
         assert_eq!(self.len, LEN);
         let blocks = self.weights.as_chunks().0;
         let mut rows = [&blocks[self.count - 1]; MOST_LANES];
@@ -132,7 +132,7 @@ impl<'a> Batch<'a> {
 
     /// The importance of the columns of each lane's block.
     #[inline(always)]
-    pub fn importance_rows<const LEN: usize>(&self, importance: &'a [f32]) -> [&'a [f32; LEN]; MOST_LANES] {
+    pub fn importance_rows<const LEN: usize>(&self, importance: &'a [f32]) -> LaneRows<'a, LEN> {
         assert_eq!(self.len, LEN);
         let blocks = importance.as_chunks().0;
         self.places.map(
@@ -180,6 +180,27 @@ impl<'a> Batch<'a> {
     fn blocks<'b, S: Simd>(&self, bytes: usize, dst: &'b mut [u8]) -> &'b mut [u8] {
         let lanes = S::LANES.min(self.count - self.first);
         &mut dst[self.first * bytes..][..lanes * bytes]
+    }
+}
+
+/// A row of weights, or of their columns' importance, for each lane.
+pub(crate) type LaneRows<'a, const LEN: usize> = [&'a [f32; LEN]; MOST_LANES];
+
+/// Loads the columns of rows from `start` on; their number is a multiple of 16.
+#[inline(always)]
+pub(crate) fn load<S: Simd, const LEN: usize, const N: usize>(
+    s: S,
+    rows: &LaneRows<LEN>,
+    start: usize,
+    dst: &mut [S::F32; N],
+) {
+    for at in (0..N).step_by(TILE) {
+        s.columns(
+            #[inline(always)]
+            |lane| sixteen(rows[lane], start + at),
+            #[inline(always)]
+            |i, column| dst[at + i] = column,
+        );
     }
 }
 

@@ -2,26 +2,13 @@
 //!
 //! 16 bytes hold the levels `i` (low) and `i + 16` (high) of a group.
 
-use super::batch::{Batch, sixteen};
+use super::batch::{Batch, load};
 use super::decode::{self, floats, nibbles};
 use crate::search::{Nonlinear, VALUES, nearest_level};
-use crate::simd::{Simd, TILE};
+use crate::simd::Simd;
 
 /// Weights of a group.
 pub(super) const GROUP: usize = 32;
-
-/// The weights of each lane's block, which is one group, or the importance of their columns.
-#[inline(always)]
-pub(super) fn load<S: Simd>(s: S, rows: &[&[f32; GROUP]], dst: &mut [S::F32; GROUP]) {
-    for at in (0..GROUP).step_by(TILE) {
-        s.columns(
-            #[inline(always)]
-            |lane| sixteen(rows[lane], at),
-            #[inline(always)]
-            |i, column| dst[at + i] = column,
-        );
-    }
-}
 
 /// Searches the scale of the group of weights `x` that is each lane's block. `variance` is twice the mean square of the
 /// block's or the super-block's weights; `w` is room for what the weights count.
@@ -40,7 +27,7 @@ pub(super) fn scale<S: Simd>(
             }
         }
         Some(importance) => {
-            load(s, &batch.importance_rows(importance), w);
+            load(s, &batch.importance_rows::<GROUP>(importance), 0, w);
             for (w, &x) in w.iter_mut().zip(x) {
                 *w = s.mul(*w, s.sqrt(s.add(variance, s.mul(x, x))));
             }

@@ -40,7 +40,7 @@ impl Encode for Iq4Nl {
     #[inline(always)]
     fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
         let [mut x, mut w] = [[s.splat(0.0); GROUP]; 2];
-        four_bit::load(s, &batch.rows(), &mut x);
+        batch::load(s, &batch.rows::<GROUP>(), 0, &mut x);
         let mut squares = s.splat(0.0);
         for x in x {
             squares = s.add(squares, s.mul(x, x));

@@ -81,7 +81,7 @@ impl Encode for Iq4Xs {
             for (i, x) in x.iter_mut().enumerate() {
                 let blocks_per_row = batch.blocks_per_row * SUBS;
                 let subs = Batch::new(s, batch.weights, batch.importance, GROUP, blocks_per_row, range(i));
-                four_bit::load(s, &subs.rows(), x);
+                batch::load(s, &subs.rows::<GROUP>(), 0, x);
                 let mut of_lanes = [0.0; 64];
                 for (lane, square) in of_lanes[..S::LANES].iter_mut().enumerate() {
                     *square = squares[subs.block(lane) / SUBS - batch.first];

@@ -1,9 +1,9 @@
 //! Blocks of 32 weights whose search with importance wants to know the mean square of the whole row.
 
-use super::batch::{self, Batch, Encode, sixteen};
+use super::batch::{self, Batch, Encode, load};
 use super::sums::sum_of_squares;
 use crate::Level;
-use crate::simd::{Kernel, Simd, TILE};
+use crate::simd::{Kernel, Simd};
 use core::marker::PhantomData;
 
 /// Weights per block.
@@ -79,8 +79,8 @@ impl<E: EncodeWeighted> Kernel for Weighted<'_, E> {
                 }
                 let mean_square = s.load(&of_lanes);
                 let Weighed { x, w, .. } = &mut weighed;
-                load(s, &batch.importance_rows(self.importance), w);
-                load(s, &batch.rows(), x);
+                load(s, &batch.importance_rows::<LEN>(self.importance), 0, w);
+                load(s, &batch.rows::<LEN>(), 0, x);
                 for (w, &x) in w.iter_mut().zip(&*x) {
                     *w = s.mul(*w, s.sqrt(s.add(mean_square, s.mul(x, x))));
                 }
@@ -94,19 +94,6 @@ impl<E: EncodeWeighted> Kernel for Weighted<'_, E> {
 #[inline(always)]
 pub(super) fn weights<S: Simd>(s: S, batch: &Batch) -> [S::F32; LEN] {
     let mut x = [s.splat(0.0); LEN];
-    load(s, &batch.rows(), &mut x);
+    load(s, &batch.rows::<LEN>(), 0, &mut x);
     x
-}
-
-/// Loads a row per lane.
-#[inline(always)]
-fn load<S: Simd>(s: S, rows: &[&[f32; LEN]], dst: &mut [S::F32; LEN]) {
-    for at in (0..LEN).step_by(TILE) {
-        s.columns(
-            #[inline(always)]
-            |lane| sixteen(rows[lane], at),
-            #[inline(always)]
-            |i, column| dst[at + i] = column,
-        );
-    }
 }

@@ -3,7 +3,7 @@
 //!
 //! A lane holds one super-block.
 
-use super::batch::{MOST_LANES, sixteen};
+use super::batch;
 use crate::search::{Symmetric, SymmetricFit, unsigned_level};
 use crate::simd::Simd;
 
@@ -15,18 +15,13 @@ pub(super) const SUBS: usize = 16;
 pub(super) const SUB_LEN: usize = 16;
 
 /// The super-block of each lane, or the importance of its columns.
-pub(super) type Rows<'a> = [&'a [f32; LEN]; MOST_LANES];
+pub(super) type Rows<'a> = batch::LaneRows<'a, LEN>;
 
 /// The weights, or importances, of a sub-block.
 #[inline(always)]
 pub(super) fn sub_block<S: Simd>(s: S, rows: &Rows, sub: usize) -> [S::F32; SUB_LEN] {
     let mut x = [s.splat(0.0); SUB_LEN];
-    s.columns(
-        #[inline(always)]
-        |lane| sixteen(rows[lane], SUB_LEN * sub),
-        #[inline(always)]
-        |i, column| x[i] = column,
-    );
+    batch::load(s, rows, SUB_LEN * sub, &mut x);
     x
 }
 
