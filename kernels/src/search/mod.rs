@@ -23,7 +23,7 @@ pub(crate) use nonlinear::{Nonlinear, VALUES, nearest_level};
 #[cfg(feature = "std")]
 pub(crate) use on_grid::{Magnitudes, OnGrid, Refine, Rules};
 pub(crate) use positive::Positive;
-pub(crate) use scale_min::{Deviation, Fit, ScaleMin};
+pub(crate) use scale_min::{Deviation, Fit, Room, ScaleMin};
 #[cfg(feature = "std")]
 pub(crate) use split::Split;
 pub(crate) use symmetric::{Symmetric, SymmetricFit, extreme, unsigned_level};

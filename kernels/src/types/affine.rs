@@ -5,7 +5,7 @@
 
 use super::batch::{self, Batch, sixteen};
 use super::sums::sum_of_squares;
-use crate::search::{Fit, Positive, ScaleMin};
+use crate::search::{Fit, Positive, Room, ScaleMin};
 use crate::simd::{Simd, TILE, Twice};
 
 /// Weights of a super-block.
@@ -62,22 +62,23 @@ impl Affine {
     #[inline(always)]
     fn plain_scales<S: Simd, const SUBS: usize, const N: usize>(self, s: S, rows: &Rows) -> SubScales<S, SUBS> {
         let t = Twice(s);
-        let [mut x, mut w, mut levels] = [[t.splat(0.0); N]; 3];
+        let mut room = Room::<_, N>::new(t);
         let mut fits = [Fit::flat(s); SUBS];
         for (pair, fits) in fits.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-            load_pair(s, rows, pair, &mut x);
+            let [x, w] = room.numbers();
+            load_pair(s, rows, pair, x);
             let mut rms = t.splat(0.0);
             if self.add_rms {
                 let mut sum = t.splat(0.0);
-                for &x in &x {
+                for &x in &*x {
                     sum = t.add(sum, t.mul(x, x));
                 }
                 rms = t.sqrt(t.div(sum, t.splat(N as f32)));
             }
-            for (w, &x) in w.iter_mut().zip(&x) {
+            for (w, &x) in w.iter_mut().zip(&*x) {
                 *w = if self.add_rms { t.add(rms, t.abs(x)) } else { t.abs(x) };
             }
-            *fits = self.plain.search(t, &x, &w, &mut levels).halves();
+            *fits = self.plain.search(t, &mut room).halves();
         }
         let (mut scales, mut mins) = ([s.splat(0.0); SUBS], [s.splat(0.0); SUBS]);
         for (sub, fit) in fits.iter().enumerate() {
@@ -121,19 +122,20 @@ impl Affine {
         let variance = s.div(s.mul(s.splat(self.variance_factor), sum), s.splat(LEN as f32));
         let variance = (variance, variance);
 
-        let [mut x, mut w, mut levels] = [[t.splat(0.0); N]; 3];
+        let mut room = Room::<_, N>::new(t);
         let mut totals = [s.splat(0.0); SUBS];
         let mut fits = [Fit::flat(s); SUBS];
         for pair in 0..SUBS / 2 {
-            load_pair(s, rows, pair, &mut x);
-            load_pair(s, importance, pair, &mut w);
+            let [x, w] = room.numbers();
+            load_pair(s, rows, pair, x);
+            load_pair(s, importance, pair, w);
             let mut total = t.splat(0.0);
-            for (w, &x) in w.iter_mut().zip(&x) {
+            for (w, &x) in w.iter_mut().zip(&*x) {
                 *w = t.mul(*w, t.sqrt(t.add(variance, t.mul(x, x))));
                 total = t.add(total, *w);
             }
             (totals[2 * pair], totals[2 * pair + 1]) = total;
-            [fits[2 * pair], fits[2 * pair + 1]] = self.weighted.search(t, &x, &w, &mut levels).halves();
+            [fits[2 * pair], fits[2 * pair + 1]] = self.weighted.search(t, &mut room).halves();
         }
         // Each waits for its own last step most of the time, so scales and minima go in step.
         let mut numbers = [t.splat(0.0); SUBS];

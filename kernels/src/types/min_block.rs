@@ -2,10 +2,11 @@
 //!
 //! A lane holds one block.
 
-use super::batch::Batch;
+use super::batch::{Batch, load};
+use super::rows::weights;
 use super::sums::sum_of_squares;
 use crate::Level;
-use crate::search::{Deviation, ScaleMin};
+use crate::search::{Deviation, Room, ScaleMin};
 use crate::simd::{Kernel, Simd, Twice};
 use core::marker::PhantomData;
 
@@ -61,7 +62,7 @@ impl<B: MinBlock> Rows<'_, B> {
     fn plain<S: Simd>(self, s: S) {
         let (zero, one) = (s.splat(0.0), s.splat(1.0));
         for batch in batches(s, self.src, self.columns) {
-            let x = load(s, &batch);
+            let x = weights(s, &batch);
             let (mut min, mut max) = (s.splat(f32::MAX), s.splat(f32::MIN));
             for &x in &x {
                 min = s.min(x, min);
@@ -88,28 +89,25 @@ impl<B: MinBlock> Rows<'_, B> {
         let search = ScaleMin { max_level: f32::from(B::MAX_LEVEL), ..SEARCH };
         // The variance is the whole row's; as many rows at a time as there are lanes.
         let rows = self.src.chunks(S::LANES * self.columns);
+        let mut room = Room::<S, LEN>::new(s);
         for (rows, dst) in rows.zip(self.dst.chunks_mut(S::LANES * self.columns / LEN * B::BYTES)) {
             let variances = variances(s, rows, self.columns);
             for batch in batches(s, rows, self.columns) {
-                let x = load(s, &batch);
-                let mut w = [s.splat(0.0); LEN];
-                s.transpose(
-                    importance,
-                    #[inline(always)]
-                    |lane| batch.importance_start(lane),
-                    &mut w,
-                );
+                let [x, w] = room.numbers();
+                load(s, &batch.rows::<LEN>(), 0, x);
+                load(s, &batch.importance_rows::<LEN>(importance), 0, w);
                 let mut variance = [0.0; 64];
                 for (lane, variance) in variance[..S::LANES].iter_mut().enumerate() {
                     *variance = variances[batch.row(lane)];
                 }
                 let variance = s.load(&variance);
-                for (w, &x) in w.iter_mut().zip(&x) {
+                for (w, &x) in w.iter_mut().zip(&*x) {
                     *w = s.mul(*w, s.sqrt(s.add(variance, s.mul(x, x))));
                 }
-                let fit = search.search(s, &x, &w, &mut [s.splat(0.0); LEN]);
+                let fit = search.search(s, &mut room);
+                let [x, _] = room.numbers();
                 let mut levels = [s.splat_i32(0); LEN];
-                for (level, &x) in levels.iter_mut().zip(&x) {
+                for (level, &x) in levels.iter_mut().zip(&*x) {
                     *level = fit.level(s, x);
                 }
                 B::store(s, &batch, head(s, fit.scale, fit.min), &levels, dst);
@@ -123,18 +121,6 @@ impl<B: MinBlock> Rows<'_, B> {
 fn batches<S: Simd>(s: S, rows: &[f32], columns: usize) -> impl Iterator<Item = Batch<'_>> {
     let (count, blocks_per_row) = (rows.len() / LEN, columns / LEN);
     (0..count).step_by(S::LANES).map(move |first| Batch::new(s, rows, None, LEN, blocks_per_row, [first, count]))
-}
-
-#[inline(always)]
-fn load<S: Simd>(s: S, batch: &Batch) -> [S::F32; LEN] {
-    let mut x = [s.splat(0.0); LEN];
-    s.transpose(
-        batch.weights,
-        #[inline(always)]
-        |lane| batch.start(lane),
-        &mut x,
-    );
-    x
 }
 
 /// The mean square of each row; of at most as many rows as there are lanes.
