@@ -52,7 +52,8 @@ pub(crate) fn extreme<S: Simd, const N: usize>(s: S, x: &[S::F32; N]) -> [S::F32
     let (mut magnitude, mut extreme) = (s.splat(0.0), s.splat(0.0));
     for &x in x {
         let larger = s.gt(s.abs(x), magnitude);
-        magnitude = s.select(larger, s.abs(x), magnitude);
+        // Not a selection, which the next comparison would have to wait for.
+        magnitude = s.max(s.abs(x), magnitude);
         extreme = s.select(larger, x, extreme);
     }
     [extreme, magnitude]

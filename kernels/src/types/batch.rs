@@ -170,8 +170,13 @@ impl<'a> Batch<'a> {
         for (i, &bytes) in words.iter().enumerate() {
             store_lanes(s, word(s, bytes), blocks, BYTES, 4 * i, i32::to_le_bytes);
         }
-        for (i, &byte) in rest.iter().enumerate() {
-            store_lanes(s, byte, blocks, BYTES, 4 * words.len() + i, |byte| [byte as u8]);
+        let (pairs, rest) = rest.as_chunks::<2>();
+        for &[low, high] in pairs {
+            let pair = s.or_i32(low, s.shl_i32::<8>(high));
+            store_lanes(s, pair, blocks, BYTES, 4 * words.len(), |pair| (pair as u16).to_le_bytes());
+        }
+        for &byte in rest {
+            store_lanes(s, byte, blocks, BYTES, BYTES - 1, |byte| [byte as u8]);
         }
     }
 

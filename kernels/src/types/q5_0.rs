@@ -62,10 +62,13 @@ fn store<S: Simd>(s: S, batch: &Batch, Centred { d, levels }: Centred<S>, dst: &
     let (head, low) = bytes.split_at_mut(6);
     head[..2].copy_from_slice(&[s.and_i32(d, s.splat_i32(0xff)), s.shr_i32::<8>(d)]);
     for (byte, levels) in head[2..].iter_mut().zip(levels.as_chunks::<8>().0) {
-        // The last one is the uppermost bit, so it goes in first.
+        // The last one is the uppermost bit, so it goes in first. Bits come down at the end: `and` with `or` is one instruction
+        // of AVX-512, a shift with `or` is two.
+        let mut bits = s.splat_i32(0);
         for &level in levels.iter().rev() {
-            *byte = s.or_i32(s.shl_i32::<1>(*byte), s.shr_i32::<4>(level));
+            bits = s.or_i32(s.shl_i32::<1>(bits), s.and_i32(level, s.splat_i32(HALF)));
         }
+        *byte = s.shr_i32::<4>(bits);
     }
     let nibble = s.splat_i32(15);
     for (i, byte) in low.iter_mut().enumerate() {
