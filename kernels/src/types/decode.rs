@@ -45,6 +45,17 @@ pub(crate) fn f16<S: Simd>(s: S, bytes: &[u8]) -> S::F32 {
     s.from_f16_bits(s.splat_i32(i32::from(bits)))
 }
 
+/// The products of `d` and the scales of sub-blocks, which are signed bytes. Vectors at a time: to make a float of a single
+/// one and bring it to all lanes takes as long as a vector of weights.
+#[inline(always)]
+pub(crate) fn products<S: Simd, const N: usize>(s: S, d: S::F32, scales: &[u8; N]) -> [f32; N] {
+    let mut products = [0.0; N];
+    for (scales, products) in scales.chunks_exact(S::LANES).zip(products.chunks_exact_mut(S::LANES)) {
+        s.store(s.mul(d, s.to_f32(s.load_i8(scales))), products);
+    }
+    products
+}
+
 /// The low and the high halves of bytes.
 #[inline(always)]
 pub(crate) fn nibbles<const N: usize>(bytes: &[u8; N]) -> [[u8; N]; 2] {
@@ -121,6 +132,14 @@ pub(crate) fn centred<S: Simd>(s: S, levels: &[u8], half: i32, scale: S::F32, ou
 pub(crate) fn affine<S: Simd>(s: S, levels: &[u8], scale: S::F32, min: S::F32, out: &mut [f32]) {
     for (levels, out) in levels.chunks_exact(S::LANES).zip(out.chunks_exact_mut(S::LANES)) {
         s.store(s.add(s.mul(scale, s.to_f32(s.load_u8(levels))), min), out);
+    }
+}
+
+/// Adds `min` to weights.
+#[inline(always)]
+pub(crate) fn add<S: Simd>(s: S, min: S::F32, out: &mut [f32]) {
+    for out in out.chunks_exact_mut(S::LANES) {
+        s.store(s.add(s.load(out), min), out);
     }
 }
 

@@ -64,11 +64,15 @@ pub(super) fn nibbles(bytes: &[u8]) -> [u8; LEN] {
 #[inline(always)]
 pub(super) fn decode<S: Simd>(s: S, head: &[u8; 16], levels: &[u8; LEN], out: &mut [f32; LEN]) {
     let (d, dmin) = (f16(s, head), f16(s, &head[2..]));
-    let [scales, mins] = unpack(head.last_chunk().expect("12 bytes"));
+    let mut numbers = [0; 16];
+    numbers.as_chunks_mut().0.copy_from_slice(&unpack(head.last_chunk().expect("12 bytes")));
+    let scales = decode::products(s, d, &numbers);
+    let mins = decode::products(s, dmin, &numbers);
     let subs = levels.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<32>().0);
-    for ((levels, out), (scale, min)) in subs.zip(scales.into_iter().zip(mins)) {
-        let [scale, min] = [s.mul(d, s.splat(scale.into())), s.mul(dmin, s.splat(min.into()))];
-        decode::affine(s, levels, scale, s.neg(min), out);
+    for ((levels, out), (&scale, &min)) in subs.zip(scales.iter().zip(&mins[8..])) {
+        // Both at once, and LLVM makes shuffles of the scalar level.
+        decode::centred(s, levels, 0, s.splat(scale), out);
+        decode::add(s, s.neg(s.splat(min)), out);
     }
 }
 

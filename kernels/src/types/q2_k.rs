@@ -80,11 +80,11 @@ impl Decode<BYTES, LEN> for Q2K {
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
         let (d, dmin) = (f16(s, &block[80..]), f16(s, &block[82..]));
         let levels = bit_pairs(&block[16..80]);
+        let [scales, mins] = decode::nibbles::<16>(block.first_chunk().expect("16 bytes"));
+        let (scales, mins) = (decode::products(s, d, &scales), decode::products(s, s.neg(dmin), &mins));
         let subs = levels.as_chunks::<16>().0.iter().zip(out.as_chunks_mut::<16>().0);
-        for (&numbers, (levels, out)) in block.iter().zip(subs) {
-            let scale = s.mul(d, s.splat(f32::from(numbers & 15)));
-            let min = s.mul(dmin, s.splat(f32::from(numbers >> 4)));
-            decode::affine(s, levels, scale, s.neg(min), out);
+        for ((levels, out), (&scale, &min)) in subs.zip(scales.iter().zip(&mins)) {
+            decode::affine(s, levels, s.splat(scale), s.splat(min), out);
         }
     }
 }

@@ -230,11 +230,11 @@ impl Decode<BYTES, LEN> for Q3K {
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
         let mut levels = bit_pairs(&block[32..96]);
         decode::add_bits::<2>(&mut levels, block.first_chunk().expect("32 bytes"));
-        let (scales, d) = (unpack_scales(&block[96..108]), f16(s, &block[108..]));
+        let scales = unpack_scales(&block[96..108]).map(|scale| scale.wrapping_sub(SCALE_HALF as u8));
+        let scales = decode::products(s, f16(s, &block[108..]), &scales);
         let subs = levels.as_chunks::<SUB_LEN>().0.iter().zip(out.as_chunks_mut::<SUB_LEN>().0);
         for (&scale, (levels, out)) in scales.iter().zip(subs) {
-            let scale = s.mul(d, s.splat(f32::from(scale as i8 - SCALE_HALF as i8)));
-            decode::centred(s, levels, HALF, scale, out);
+            decode::centred(s, levels, HALF, s.splat(scale), out);
         }
     }
 }

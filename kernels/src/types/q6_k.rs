@@ -143,7 +143,8 @@ impl Decode<BYTES, LEN> for Q6K {
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
         let d = f16(s, &block[208..]);
         let halves = block[..128].as_chunks::<64>().0.iter().zip(block[128..192].as_chunks::<32>().0);
-        let halves = halves.zip(block[192..208].as_chunks::<8>().0).zip(out.as_chunks_mut::<128>().0);
+        let scales: [f32; SUBS] = decode::products(s, d, block[192..208].first_chunk().expect("16 bytes"));
+        let halves = halves.zip(scales.as_chunks::<8>().0).zip(out.as_chunks_mut::<128>().0);
         for (((low, high), scales), out) in halves {
             let mut levels = [0; 128];
             for i in 0..32 {
@@ -154,8 +155,7 @@ impl Decode<BYTES, LEN> for Q6K {
             }
             let subs = levels.as_chunks::<16>().0.iter().zip(out.as_chunks_mut::<16>().0);
             for ((levels, out), &scale) in subs.zip(scales) {
-                let scale = s.mul(d, s.splat(f32::from(scale as i8)));
-                decode::centred(s, levels, HALF, scale, out);
+                decode::centred(s, levels, HALF, s.splat(scale), out);
             }
         }
     }

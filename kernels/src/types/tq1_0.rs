@@ -85,6 +85,6 @@ impl Decode<BYTES, LEN> for Tq1_0 {
         unpack::<32>(block, &mut levels[..160]);
         unpack::<16>(&block[32..], &mut levels[160..240]);
         unpack::<4>(&block[48..], &mut levels[240..]);
-        decode::centred(s, &levels, 1, f16(s, &block[52..]), out);
+        ternary::decode(s, &levels, f16(s, &block[52..]), out);
     }
 }

@@ -51,6 +51,6 @@ impl ByMagnitude for Tq2_0 {
 impl Decode<BYTES, LEN> for Tq2_0 {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
-        decode::centred(s, &bit_pairs(block), 1, f16(s, &block[64..]), out);
+        ternary::decode(s, &bit_pairs(block), f16(s, &block[64..]), out);
     }
 }
