@@ -78,13 +78,24 @@ fn unpack<const N: usize>(bytes: &[u8], levels: &mut [u8]) {
     }
 }
 
+/// The levels of 4 bytes, 4 of each: one vector of all of them.
+#[inline(always)]
+fn unpack_four(bytes: &[u8], levels: &mut [u8; 16]) {
+    const POWERS: [u8; 4] = [1, 3, 9, 27];
+    let bytes: &[u8; 4] = bytes.first_chunk().expect("4 bytes");
+    for (i, level) in levels.iter_mut().enumerate() {
+        let rest = bytes[i % 4].wrapping_mul(POWERS[i / 4]);
+        *level = (u16::from(rest) * 3 >> 8) as u8;
+    }
+}
+
 impl Decode<BYTES, LEN> for Tq1_0 {
     #[inline(always)]
     fn decode<S: Simd>(s: S, block: &[u8; BYTES], out: &mut [f32; LEN]) {
         let mut levels = [0; LEN];
         unpack::<32>(block, &mut levels[..160]);
         unpack::<16>(&block[32..], &mut levels[160..240]);
-        unpack::<4>(&block[48..], &mut levels[240..]);
+        unpack_four(&block[48..], levels.last_chunk_mut().expect("16 levels"));
         ternary::decode(s, &levels, f16(s, &block[52..]), out);
     }
 }
