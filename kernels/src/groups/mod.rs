@@ -20,7 +20,7 @@ pub use floats::{Ties, e2m1, e4m3, e4m3_times};
 pub use integers::{Offsets, integers};
 pub use search::{Bounds, FloatScale, Signs, search, search_e2m1};
 
-use crate::simd::Simd;
+use crate::simd::{MOST_LANES, Simd};
 
 /// Weights of rows of `columns`, in groups of `group` columns.
 #[derive(Clone, Copy, Debug)]
@@ -53,9 +53,6 @@ impl<'a> Groups<'a> {
         self.weights.chunks_exact(self.group)
     }
 }
-
-/// Vectors of no level have more lanes.
-const MOST_LANES: usize = 32;
 
 /// Makes a code of every weight.
 #[inline(always)]

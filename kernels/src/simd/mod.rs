@@ -19,7 +19,7 @@ mod vector;
 
 pub use scalar::Scalar;
 pub use twice::Twice;
-pub use vector::{Simd, TILE};
+pub use vector::{MOST_LANES, Simd, TILE};
 
 /// A computation over vectors, with its arguments as fields.
 pub trait Kernel {

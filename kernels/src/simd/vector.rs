@@ -3,8 +3,8 @@
 /// Columns that [`Simd::columns`] makes at a time.
 pub const TILE: usize = 16;
 
-/// No vectors have more lanes, those of four in step included.
-const MOST_LANES: usize = 64;
+/// No CPU level's vectors have more lanes; two in step have twice as many.
+pub const MOST_LANES: usize = 16;
 
 /// A CPU level's vectors: `LANES` values of 32 bits, worked on lane by lane.
 ///
@@ -46,7 +46,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Panics if a stretch of `dst.len()` elements does not lie within `src`.
     #[inline(always)]
     fn transpose(self, src: &[f32], start: impl Fn(usize) -> usize, dst: &mut [Self::F32]) {
-        let mut rows = [src; MOST_LANES];
+        let mut rows = [src; 4 * MOST_LANES];
         for (lane, row) in rows[..Self::LANES].iter_mut().enumerate() {
             *row = &src[start(lane)..][..dst.len()];
         }
@@ -61,7 +61,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
             );
         }
         for (i, v) in rest.iter_mut().enumerate() {
-            let mut lanes = [0.0; MOST_LANES];
+            let mut lanes = [0.0; 4 * MOST_LANES];
             for (x, row) in lanes[..Self::LANES].iter_mut().zip(rows) {
                 *x = row[done + i];
             }

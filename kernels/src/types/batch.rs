@@ -1,7 +1,7 @@
 //! Blocks in lanes: which weights a lane works on, and where its block goes.
 
 use crate::Level;
-use crate::simd::{Kernel, Simd, TILE};
+use crate::simd::{Kernel, MOST_LANES, Simd, TILE};
 use core::marker::PhantomData;
 
 /// An encoding that works on as many blocks at a time as a vector has lanes.
@@ -71,11 +71,8 @@ pub(crate) struct Batch<'a> {
     /// Blocks in all.
     pub count: usize,
     /// By lane, the block's row and its place there. Dividing for each would take longer than some of the encodings.
-    places: [[usize; 2]; MOST_LANES],
+    places: [[usize; 2]; 2 * MOST_LANES],
 }
-
-/// No level's vectors have more lanes, with two in step.
-const MOST_LANES: usize = 32;
 
 impl<'a> Batch<'a> {
     /// The batch whose first block is `first` of `count`.
@@ -89,7 +86,7 @@ impl<'a> Batch<'a> {
         [first, count]: [usize; 2],
     ) -> Self {
         let mut place = [first / blocks_per_row, first % blocks_per_row];
-        let mut places = [place; MOST_LANES];
+        let mut places = [place; 2 * MOST_LANES];
         let lanes = S::LANES.min(count - first);
         for lane in &mut places[1..S::LANES] {
             place[1] += 1;
@@ -123,7 +120,7 @@ impl<'a> Batch<'a> {
     pub fn rows<const LEN: usize>(&self) -> LaneRows<'a, LEN> {
         assert_eq!(self.len, LEN);
         let blocks = self.weights.as_chunks().0;
-        let mut rows = [&blocks[self.count - 1]; MOST_LANES];
+        let mut rows = [&blocks[self.count - 1]; 2 * MOST_LANES];
         for (lane, row) in rows.iter_mut().enumerate() {
             *row = &blocks[self.block(lane)];
         }
@@ -189,7 +186,7 @@ impl<'a> Batch<'a> {
 }
 
 /// A row of weights, or of their columns' importance, for each lane.
-pub(crate) type LaneRows<'a, const LEN: usize> = [&'a [f32; LEN]; MOST_LANES];
+pub(crate) type LaneRows<'a, const LEN: usize> = [&'a [f32; LEN]; 2 * MOST_LANES];
 
 /// Loads the columns of rows from `start` on; their number is a multiple of 16.
 #[inline(always)]
@@ -225,7 +222,7 @@ fn store_lanes<S: Simd, const N: usize>(
     at: usize,
     bytes_of: impl Fn(i32) -> [u8; N],
 ) {
-    let mut lanes = [0; 64];
+    let mut lanes = [0; 2 * MOST_LANES];
     s.store_i32(v, &mut lanes);
     if blocks.len() == S::LANES * bytes {
         // LLVM does not take over from the comparison that no index is beyond the end.

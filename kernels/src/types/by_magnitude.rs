@@ -5,7 +5,7 @@
 //! groups at a time as a vector has lanes.
 
 use crate::Level;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, MOST_LANES, Simd};
 use core::marker::PhantomData;
 
 /// Such an encoding.
@@ -50,7 +50,7 @@ impl<E: ByMagnitude> Kernel for Quantize<'_, E> {
         let blocks = S::LANES.div_ceil(E::GROUPS);
         let batches = self.src.chunks(blocks * E::GROUPS * E::GROUP).zip(self.dst.chunks_mut(blocks * E::BYTES));
         for (src, dst) in batches {
-            let mut magnitudes = [0.0; 64];
+            let mut magnitudes = [0.0; MOST_LANES];
             for (magnitude, group) in magnitudes.iter_mut().zip(src.chunks_exact(E::GROUP)) {
                 let mut lanes = s.splat(0.0);
                 for x in group.chunks_exact(S::LANES) {
@@ -58,7 +58,7 @@ impl<E: ByMagnitude> Kernel for Quantize<'_, E> {
                 }
                 *magnitude = s.reduce_max(lanes);
             }
-            let (mut scales, mut units) = ([0; 64], [0.0; 64]);
+            let (mut scales, mut units) = ([0; MOST_LANES], [0.0; MOST_LANES]);
             for at in (0..blocks * E::GROUPS).step_by(S::LANES) {
                 let (scale, unit) = E::scale(s, s.load(&magnitudes[at..]));
                 s.store_i32(scale, &mut scales[at..]);

@@ -1,6 +1,6 @@
 //! What the types of one byte per weight have in common. Sources only: nothing is encoded to them here.
 
-use crate::simd::{Kernel, Level, Simd};
+use crate::simd::{Kernel, Level, MOST_LANES, Simd};
 use core::marker::PhantomData;
 
 /// An 8-bit number.
@@ -8,9 +8,6 @@ pub trait Byte {
     /// The value of the number in the lowest bytes of the lanes, whose other bytes are zero.
     fn decode<S: Simd>(s: S, bytes: S::I32) -> S::F32;
 }
-
-/// Vectors of no level have more lanes.
-const MOST_LANES: usize = 32;
 
 /// Converts every number.
 pub fn decode<B: Byte>(level: Level, src: &[u8], dst: &mut [f32]) {

@@ -9,7 +9,7 @@ use super::sums::sum_of_squares;
 use crate::Level;
 use crate::grid::Grid;
 use crate::search::{Magnitudes, OnGrid, Positive, Rules};
-use crate::simd::Simd;
+use crate::simd::{MOST_LANES, Simd};
 
 /// Weights of a super-block.
 const LEN: usize = 256;
@@ -90,7 +90,7 @@ impl<B: GridBlock> Encode for Blocks<B> {
             #[inline(always)]
             |lane| rows[lane],
         );
-        let mut variances = [0.0; 64];
+        let mut variances = [0.0; MOST_LANES];
         let factor = s.splat(B::VARIANCE_FACTOR);
         s.store(s.div(s.mul(factor, squares), s.splat(LEN as f32)), &mut variances);
         let mut search = OnGrid::<B::Grid, S>::new();
@@ -259,7 +259,7 @@ impl Block {
         }
         found.flat = false;
         let d = largest / 31.0;
-        let mut lanes = [0; 64];
+        let mut lanes = [0; MOST_LANES];
         s.store_i32(s.to_f16_bits(s.splat(d * B::FACTOR)), &mut lanes);
         found.d = lanes[0] as u16;
         let inverse = s.splat(1.0 / d);

@@ -11,7 +11,7 @@ use super::sums::sum_of_squares;
 use crate::Level;
 use crate::levels::{self, Levels, NONLINEAR};
 use crate::search::unsigned_level;
-use crate::simd::Simd;
+use crate::simd::{MOST_LANES, Simd};
 
 const LEN: usize = 256;
 const BYTES: usize = 136;
@@ -57,7 +57,7 @@ impl Encode for Iq4Xs {
 
     #[inline(always)]
     fn encode<S: Simd>(s: S, batch: &Batch, dst: &mut [u8]) {
-        let mut squares = [0.0; 64];
+        let mut squares = [0.0; MOST_LANES];
         if batch.importance.is_some() {
             // Here a lane holds one super-block.
             let rows = batch.rows::<LEN>();
@@ -77,12 +77,12 @@ impl Encode for Iq4Xs {
             // The first sub-block of a vector, and how many there are of all.
             let range = |vector: usize| [first * SUBS + vector * S::LANES, batch.count * SUBS];
             let x = &mut x[..SUBS.div_ceil(S::LANES)];
-            let mut scales = [0.0; 64];
+            let mut scales = [0.0; MOST_LANES];
             for (i, x) in x.iter_mut().enumerate() {
                 let blocks_per_row = batch.blocks_per_row * SUBS;
                 let subs = Batch::new(s, batch.weights, batch.importance, GROUP, blocks_per_row, range(i));
                 batch::load(s, &subs.rows::<GROUP>(), 0, x);
-                let mut of_lanes = [0.0; 64];
+                let mut of_lanes = [0.0; MOST_LANES];
                 for (lane, square) in of_lanes[..S::LANES].iter_mut().enumerate() {
                     *square = squares[subs.block(lane) / SUBS - batch.first];
                 }
@@ -90,7 +90,7 @@ impl Encode for Iq4Xs {
                 s.store(four_bit::scale(s, &subs, x, variance, &mut w), &mut scales[i * S::LANES..]);
             }
 
-            let mut extremes = [0.0; 64];
+            let mut extremes = [0.0; MOST_LANES];
             for (extremes, scales) in extremes.as_chunks_mut::<SUBS>().0[..blocks].iter_mut().zip(scales.as_chunks().0)
             {
                 *extremes = [extreme(scales); SUBS];
@@ -129,10 +129,10 @@ fn store<S: Simd>(
     bytes: &[S::I32; GROUP / 2],
     dst: &mut [u8],
 ) {
-    let (mut ds, mut levels) = ([0; 64], [0; 64]);
+    let (mut ds, mut levels) = ([0; MOST_LANES], [0; MOST_LANES]);
     s.store_i32(d, &mut ds);
     s.store_i32(scales, &mut levels);
-    let mut words = [[0; 64]; 4];
+    let mut words = [[0; MOST_LANES]; 4];
     for (word, values) in batch::words::<S, 4>(s, bytes).into_iter().zip(&mut words) {
         s.store_i32(word, values);
     }

@@ -7,7 +7,7 @@ use super::rows::weights;
 use super::sums::sum_of_squares;
 use crate::Level;
 use crate::search::{Deviation, Room, ScaleMin};
-use crate::simd::{Kernel, Simd, Twice};
+use crate::simd::{Kernel, MOST_LANES, Simd, Twice};
 use core::marker::PhantomData;
 
 /// Weights of a block.
@@ -96,7 +96,7 @@ impl<B: MinBlock> Rows<'_, B> {
                 let [x, w] = room.numbers();
                 load(s, &batch.rows::<LEN>(), 0, x);
                 load(s, &batch.importance_rows::<LEN>(importance), 0, w);
-                let mut variance = [0.0; 64];
+                let mut variance = [0.0; 2 * MOST_LANES];
                 for (lane, variance) in variance[..S::LANES].iter_mut().enumerate() {
                     *variance = variances[batch.row(lane)];
                 }
@@ -125,7 +125,7 @@ fn batches<S: Simd>(s: S, rows: &[f32], columns: usize) -> impl Iterator<Item = 
 
 /// The mean square of each row; of at most as many rows as there are lanes.
 #[inline(always)]
-fn variances<S: Simd>(s: S, rows: &[f32], columns: usize) -> [f32; 64] {
+fn variances<S: Simd>(s: S, rows: &[f32], columns: usize) -> [f32; 2 * MOST_LANES] {
     let last = rows.len() / columns - 1;
     let sum = sum_of_squares(
         s,
@@ -133,7 +133,7 @@ fn variances<S: Simd>(s: S, rows: &[f32], columns: usize) -> [f32; 64] {
         #[inline(always)]
         |lane| &rows[lane.min(last) * columns..][..columns],
     );
-    let mut variances = [0.0; 64];
+    let mut variances = [0.0; 2 * MOST_LANES];
     s.store(s.div(sum, s.splat(columns as f32)), &mut variances);
     variances
 }

@@ -12,7 +12,7 @@ use super::sums::sum_of_squares;
 use crate::Level;
 use crate::levels::{self, Levels, Points};
 use crate::search::{Descent, Start, SymmetricFit, extreme, unsigned_level};
-use crate::simd::{Simd, Twice};
+use crate::simd::{MOST_LANES, Simd, Twice};
 use core::array::from_fn;
 
 const BYTES: usize = 110;
@@ -47,9 +47,6 @@ struct Q3K;
 const HALF: i32 = 4;
 /// Scales are stored plus this.
 const SCALE_HALF: i32 = 32;
-
-/// No level's vectors have more.
-const MOST_LANES: usize = 16;
 
 /// What the search found for one super-block per lane.
 struct Found<S: Simd> {

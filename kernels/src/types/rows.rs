@@ -3,7 +3,7 @@
 use super::batch::{self, Batch, Encode, load};
 use super::sums::sum_of_squares;
 use crate::Level;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, MOST_LANES, Simd};
 use core::marker::PhantomData;
 
 /// Weights per block.
@@ -67,13 +67,13 @@ impl<E: EncodeWeighted> Kernel for Weighted<'_, E> {
                 #[inline(always)]
                 |lane| &weights[lane.min(rows - 1) * columns..][..columns],
             );
-            let mut mean_squares = [0.0; 64];
+            let mut mean_squares = [0.0; MOST_LANES];
             s.store(s.div(sums, s.splat(columns as f32)), &mut mean_squares);
             let count = weights.len() / LEN;
             for first in (0..count).step_by(S::LANES) {
                 let importance = Some(self.importance);
                 let batch = Batch::new(s, weights, importance, LEN, blocks_per_row, [first, count]);
-                let mut of_lanes = [0.0; 64];
+                let mut of_lanes = [0.0; MOST_LANES];
                 for (lane, mean_square) in of_lanes[..S::LANES].iter_mut().enumerate() {
                     *mean_square = mean_squares[batch.row(lane)];
                 }

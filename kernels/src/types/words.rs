@@ -1,6 +1,6 @@
 //! What F16 and BF16 have in common: one little-endian 16-bit word per weight.
 
-use crate::simd::{Kernel, Level, Simd};
+use crate::simd::{Kernel, Level, MOST_LANES, Simd};
 use core::marker::PhantomData;
 
 /// A 16-bit number.
@@ -10,9 +10,6 @@ pub trait Word {
     /// The value of the number in the lower halves of the lanes, whose upper halves are zero.
     fn decode<S: Simd>(s: S, words: S::I32) -> S::F32;
 }
-
-/// Vectors of no level have more lanes.
-const MOST_LANES: usize = 32;
 
 /// Converts every weight.
 pub fn encode<W: Word>(level: Level, src: &[f32], dst: &mut [u8]) {
