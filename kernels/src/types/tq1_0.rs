@@ -85,7 +85,7 @@ fn unpack_four(bytes: &[u8], levels: &mut [u8; 16]) {
     let bytes: &[u8; 4] = bytes.first_chunk().expect("4 bytes");
     for (i, level) in levels.iter_mut().enumerate() {
         let rest = bytes[i % 4].wrapping_mul(POWERS[i / 4]);
-        *level = (u16::from(rest) * 3 >> 8) as u8;
+        *level = ((u16::from(rest) * 3) >> 8) as u8;
     }
 }
 
