@@ -77,11 +77,26 @@ impl Grid for Integers<'_> {
     }
 }
 
-/// 4-bit floats, and scales that are powers of two.
+/// 4-bit floats.
 #[derive(Clone, Copy)]
-pub(super) struct PowerE2M1;
+pub(super) struct E2M1<T> {
+    /// Of the scales.
+    pub stored: T,
+}
 
-impl Grid for PowerE2M1 {
+/// How scales of 4-bit floats are stored.
+pub(super) trait Scales: Copy {
+    /// The nearest that can be.
+    fn nearest<S: Simd>(self, s: S, scale: S::F32) -> S::F32;
+
+    /// What codes are multiplied by where this is stored.
+    #[inline(always)]
+    fn used<S: Simd>(self, _: S, stored: S::F32) -> S::F32 {
+        stored
+    }
+}
+
+impl<T: Scales> Grid for E2M1<T> {
     const FITS: bool = false;
 
     #[inline(always)]
@@ -96,32 +111,36 @@ impl Grid for PowerE2M1 {
 
     #[inline(always)]
     fn stored<S: Simd>(self, s: S, scale: S::F32) -> S::F32 {
+        self.stored.nearest(s, scale)
+    }
+
+    #[inline(always)]
+    fn used<S: Simd>(self, s: S, stored: S::F32) -> S::F32 {
+        self.stored.used(s, stored)
+    }
+}
+
+/// As powers of two.
+#[derive(Clone, Copy)]
+pub(super) struct Powers;
+
+impl Scales for Powers {
+    #[inline(always)]
+    fn nearest<S: Simd>(self, s: S, scale: S::F32) -> S::F32 {
         // Those that a byte of exponent holds but for 255.
         s.min(s.max(scale, s.splat(f32::from_bits(0x0040_0000))), s.splat(f32::from_bits(0x7f00_0000)))
     }
 }
 
-/// 4-bit floats, and scales that are 8-bit floats over a divisor.
+/// As 8-bit floats (E4M3), to be divided by what a tensor's scales have in common.
 #[derive(Clone, Copy)]
-pub(super) struct ScaledE2M1 {
+pub(super) struct Quotients {
     pub divisor: f32,
 }
 
-impl Grid for ScaledE2M1 {
-    const FITS: bool = false;
-
+impl Scales for Quotients {
     #[inline(always)]
-    fn folded<S: Simd>(self, s: S, v: S::F32) -> S::F32 {
-        s.abs(v)
-    }
-
-    #[inline(always)]
-    fn nearest<S: Simd>(self, s: S, v: S::F32, _: [S::F32; 2]) -> S::F32 {
-        nearest_e2m1(s, v)
-    }
-
-    #[inline(always)]
-    fn stored<S: Simd>(self, s: S, scale: S::F32) -> S::F32 {
+    fn nearest<S: Simd>(self, s: S, scale: S::F32) -> S::F32 {
         // Below 2^-6 numbers are multiples of 2^-9, and zero is no scale.
         let step = s.splat(1.0 / 512.0);
         let small = s.max(s.mul(s.round_even(s.mul(scale, s.splat(512.0))), step), step);

@@ -4,7 +4,7 @@
 //! importance where there is one; and how that error would change with the scale while the codes stay the same, which gives
 //! the scale that fits them best. What counts is the error with the scale as it will be stored.
 
-use super::grid::{Grid, Integers, PowerE2M1, ScaledE2M1};
+use super::grid::{E2M1, Grid, Integers, Powers, Quotients};
 use super::{Groups, MOST_LANES};
 use crate::Dtype;
 use crate::simd::{Kernel, Level, Simd};
@@ -110,10 +110,11 @@ pub fn search_e2m1(
     let signs = Signs::Own;
     match stored {
         FloatScale::Power => {
-            level.run(Search { groups, importance, grid: PowerE2M1, ratios: &POWER_RATIOS, signs, scales });
+            let grid = E2M1 { stored: Powers };
+            level.run(Search { groups, importance, grid, ratios: &POWER_RATIOS, signs, scales });
         }
         FloatScale::E4M3Over(divisor) => {
-            let grid = ScaledE2M1 { divisor };
+            let grid = E2M1 { stored: Quotients { divisor } };
             level.run(Search { groups, importance, grid, ratios: &FLOAT_RATIOS, signs, scales });
         }
     }
