@@ -80,6 +80,9 @@ pub(crate) struct OnGrid<G, S> {
     grid: PhantomData<(G, S)>,
 }
 
+/// For so many steps the points near by are compared in lanes, a step at a time; for more of them steps are in lanes.
+const FEW: usize = 2;
+
 /// The most lanes of a vector.
 const ROOM: usize = 16;
 
@@ -122,7 +125,9 @@ impl<G: Grid, S: Simd> OnGrid<G, S> {
             s.store(sum_q2, &mut sums[1][at..]);
         }
         let (mut best, mut scale, mut step) = (0.0, scale, None);
-        for (at, (&sum_qx, &sum_q2)) in sums[0].iter().zip(&sums[1]).take(steps.count).enumerate() {
+        // LLVM keeps the state of an iterator over both in memory.
+        for at in 0..steps.count.min(STEPS) {
+            let (sum_qx, sum_q2) = (sums[0][at], sums[1][at]);
             if sum_q2 > 0.0 && sum_qx * sum_qx > best * sum_q2 {
                 scale = sum_qx / sum_q2;
                 best = scale * sum_qx;
@@ -184,7 +189,13 @@ impl<G: Grid, S: Simd> OnGrid<G, S> {
                     );
                     self.survey.set::<G, S>(s, &self.shares, near);
                     let (scales, chosen) = (&steps.scales[first..], &mut chosen[first..]);
-                    self.survey.nearest_for::<G, S>(s, target, scales, end - first, margin, chosen);
+                    if end - first <= FEW {
+                        for (chosen, &scale) in chosen.iter_mut().zip(scales).take(end - first) {
+                            *chosen = self.survey.nearest::<G, S>(s, target, scale, margin);
+                        }
+                    } else {
+                        self.survey.nearest_for::<G, S>(s, target, scales, end - first, margin, chosen);
+                    }
                 }
             }
         }
