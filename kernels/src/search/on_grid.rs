@@ -125,9 +125,9 @@ impl<G: Grid, S: Simd> OnGrid<G, S> {
             s.store(sum_q2, &mut sums[1][at..]);
         }
         let (mut best, mut scale, mut step) = (0.0, scale, None);
-        // LLVM keeps the state of an iterator over both in memory.
-        for at in 0..steps.count.min(STEPS) {
-            let (sum_qx, sum_q2) = (sums[0][at], sums[1][at]);
+        // Cut before: of `take` LLVM keeps the state in memory.
+        let [qx, q2] = [&sums[0][..steps.count], &sums[1][..steps.count]];
+        for (at, (&sum_qx, &sum_q2)) in qx.iter().zip(q2).enumerate() {
             if sum_q2 > 0.0 && sum_qx * sum_qx > best * sum_q2 {
                 scale = sum_qx / sum_q2;
                 best = scale * sum_qx;
