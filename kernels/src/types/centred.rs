@@ -33,9 +33,29 @@ pub(super) fn plain<S: Simd, const HALF: i32>(s: S, batch: &Batch) -> Centred<S>
     Centred { d: s.to_f16_bits(d), levels }
 }
 
+/// A block per lane: its weights `x`, what they count, and room for the products of both.
+pub(super) struct Numbers<S: Simd> {
+    x: [S::F32; LEN],
+    w: [S::F32; LEN],
+    wx: [S::F32; LEN],
+}
+
+impl<S: Simd> Weighed<S> for Numbers<S> {
+    #[inline(always)]
+    fn new(s: S) -> Self {
+        let [x, w, wx] = [[s.splat(0.0); LEN]; 3];
+        Numbers { x, w, wx }
+    }
+
+    #[inline(always)]
+    fn numbers(&mut self) -> [&mut [S::F32; LEN]; 2] {
+        [&mut self.x, &mut self.w]
+    }
+}
+
 /// The scale that a search finds, and the levels that it was fitted to.
 #[inline(always)]
-pub(super) fn weighted<S: Simd, const HALF: i32>(s: S, Weighed { x, w, wx }: &mut Weighed<S>) -> Centred<S> {
+pub(super) fn weighted<S: Simd, const HALF: i32>(s: S, Numbers { x, w, wx }: &mut Numbers<S>) -> Centred<S> {
     let fit = fit::<S, LEN, HALF>(s, x, w, wx, true);
     let mut levels = [s.splat_i32(0); LEN];
     for (level, &x) in levels.iter_mut().zip(&*x) {

@@ -3,9 +3,9 @@
 //! Bytes of a block: `d` (f16), then 16 that hold levels `i` (low) and `i + 16` (high).
 
 use super::batch::{Batch, Encode};
-use super::centred::{self, Centred};
+use super::centred::{self, Centred, Numbers};
 use super::decode::{self, Decode, f16, nibbles};
-use super::rows::{self, EncodeWeighted, LEN, Weighed};
+use super::rows::{self, EncodeWeighted, LEN};
 use crate::Level;
 use crate::levels::{self, Levels, Points};
 use crate::simd::Simd;
@@ -46,8 +46,11 @@ impl Encode for Q4_0 {
 }
 
 impl EncodeWeighted for Q4_0 {
+    const IN_STEP: bool = false;
+    type Weighed<S: Simd> = Numbers<S>;
+
     #[inline(always)]
-    fn encode_weighted<S: Simd>(s: S, batch: &Batch, weighed: &mut Weighed<S>, dst: &mut [u8]) {
+    fn encode_weighted<S: Simd>(s: S, batch: &Batch, weighed: &mut Numbers<S>, dst: &mut [u8]) {
         store(s, batch, centred::weighted::<S, HALF>(s, weighed), dst);
     }
 }

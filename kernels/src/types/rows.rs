@@ -3,7 +3,7 @@
 use super::batch::{self, Batch, Encode, load};
 use super::sums::sum_of_squares;
 use crate::Level;
-use crate::simd::{Kernel, MOST_LANES, Simd};
+use crate::simd::{Kernel, MOST_LANES, Simd, Twice};
 use core::marker::PhantomData;
 
 /// Weights per block.
@@ -11,15 +11,22 @@ pub(super) const LEN: usize = 32;
 
 /// An encoding whose form without importance is [`Encode`].
 pub(super) trait EncodeWeighted: Encode {
+    /// Vectors go two in step.
+    const IN_STEP: bool;
+    /// What the search works with.
+    type Weighed<S: Simd>: Weighed<S>;
+
     /// Writes the blocks of the batch to their places in `dst`, the bytes of all blocks.
-    fn encode_weighted<S: Simd>(s: S, batch: &Batch, weighed: &mut Weighed<S>, dst: &mut [u8]);
+    fn encode_weighted<S: Simd>(s: S, batch: &Batch, weighed: &mut Self::Weighed<S>, dst: &mut [u8]);
 }
 
-/// A block per lane: its weights `x`, what they count, and room for the products of both.
-pub(super) struct Weighed<S: Simd> {
-    pub x: [S::F32; LEN],
-    pub w: [S::F32; LEN],
-    pub wx: [S::F32; LEN],
+/// A block per lane, what its weights count, and room to work in.
+pub(super) trait Weighed<S: Simd> {
+    /// Zeros.
+    fn new(s: S) -> Self;
+
+    /// The weights, and what they count.
+    fn numbers(&mut self) -> [&mut [S::F32; LEN]; 2];
 }
 
 /// Quantizes rows, batch by batch.
@@ -54,11 +61,17 @@ impl<E: EncodeWeighted> Kernel for Weighted<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        if E::IN_STEP { self.weighted(Twice(s)) } else { self.weighted(s) }
+    }
+}
+
+impl<E: EncodeWeighted> Weighted<'_, E> {
+    #[inline(always)]
+    fn weighted<S: Simd>(self, s: S) {
         let (columns, blocks_per_row) = (self.columns, self.columns / LEN);
         // As many rows as there are lanes, so that the sums over rows are made in lanes too.
         let groups = self.src.chunks(S::LANES * columns).zip(self.dst.chunks_mut(S::LANES * blocks_per_row * E::BYTES));
-        let [x, w, wx] = [[s.splat(0.0); LEN]; 3];
-        let mut weighed = Weighed::<S> { x, w, wx };
+        let mut weighed = E::Weighed::<S>::new(s);
         for (weights, dst) in groups {
             let rows = weights.len() / columns;
             let sums = sum_of_squares(
@@ -67,18 +80,18 @@ impl<E: EncodeWeighted> Kernel for Weighted<'_, E> {
                 #[inline(always)]
                 |lane| &weights[lane.min(rows - 1) * columns..][..columns],
             );
-            let mut mean_squares = [0.0; MOST_LANES];
+            let mut mean_squares = [0.0; 2 * MOST_LANES];
             s.store(s.div(sums, s.splat(columns as f32)), &mut mean_squares);
             let count = weights.len() / LEN;
             for first in (0..count).step_by(S::LANES) {
                 let importance = Some(self.importance);
                 let batch = Batch::new(s, weights, importance, LEN, blocks_per_row, [first, count]);
-                let mut of_lanes = [0.0; MOST_LANES];
+                let mut of_lanes = [0.0; 2 * MOST_LANES];
                 for (lane, mean_square) in of_lanes[..S::LANES].iter_mut().enumerate() {
                     *mean_square = mean_squares[batch.row(lane)];
                 }
                 let mean_square = s.load(&of_lanes);
-                let Weighed { x, w, .. } = &mut weighed;
+                let [x, w] = weighed.numbers();
                 load(s, &batch.importance_rows::<LEN>(self.importance), 0, w);
                 load(s, &batch.rows::<LEN>(), 0, x);
                 for (w, &x) in w.iter_mut().zip(&*x) {
