@@ -16,6 +16,8 @@ pub struct Levels {
     pub points: Points,
     /// Scale and offset of every run of a block.
     pub(crate) numbers: fn(block: &[u8], scales: &mut [f32], offsets: &mut [f32]),
+    /// Stores for every run of a block what comes nearest to these; what the scales of a whole block are multiples of stays.
+    pub(crate) set: fn(scales: &[f32], offsets: &[f32], block: &mut [u8]),
     /// Puts the levels of a block, one byte each, in place of those that it holds.
     pub(crate) store: fn(levels: &[u8], block: &mut [u8]),
 }
@@ -91,6 +93,22 @@ pub fn read_scales(dtype: Dtype, blocks: &[u8], scales: &mut [f32], offsets: &mu
     }
 }
 
+/// Stores scales and offsets of every run of whole blocks, each as the nearest that a block can hold. The numbers that those of
+/// a super-block are multiples of stay as they are, as do the levels; types without offsets leave these out.
+///
+/// # Panics
+/// If the type has no [`Dtype::levels`] or a length does not fit.
+pub fn write_scales(dtype: Dtype, scales: &[f32], offsets: &[f32], blocks: &mut [u8]) {
+    let (levels, info) = (expect(dtype), dtype.info());
+    let runs = info.block_len / levels.run;
+    assert_eq!(blocks.len() / info.block_bytes * runs, scales.len(), "a scale for every run");
+    assert_eq!(scales.len(), offsets.len(), "an offset for every scale");
+    let numbers = scales.chunks_exact(runs).zip(offsets.chunks_exact(runs));
+    for (block, (scales, offsets)) in blocks.chunks_exact_mut(info.block_bytes).zip(numbers) {
+        (levels.set)(scales, offsets, block);
+    }
+}
+
 /// Puts levels, one byte per weight, into whole blocks, whose scales stay.
 ///
 /// # Panics
@@ -110,6 +128,19 @@ fn expect(dtype: Dtype) -> &'static Levels {
 /// The half-precision number at the start of `bytes`.
 pub(crate) fn f16(bytes: &[u8]) -> f32 {
     half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+}
+
+/// Stores a number in half precision; one beyond it as the largest.
+pub(crate) fn set_f16(number: f32, bytes: &mut [u8]) {
+    let most = half::f16::MAX.to_f32();
+    bytes[..2].copy_from_slice(&half::f16::from_f32(number.clamp(-most, most)).to_le_bytes());
+}
+
+/// The multiple of `unit` that is nearest, of those from `least` to `most`.
+pub(crate) fn multiple(number: f32, unit: f32, least: i16, most: i16) -> i16 {
+    // nothing is a multiple of zero, and what is not a number becomes zero
+    const ROUND: f32 = 12_582_912.0;
+    ((number / unit).clamp(f32::from(least), f32::from(most)) + ROUND - ROUND) as i16
 }
 
 /// Puts the low four bits of levels `i` and `i + N` into byte `i` of `bytes`, for each `2 N` levels.

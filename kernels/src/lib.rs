@@ -23,6 +23,6 @@ mod validate;
 pub use codec::{dequantize, quantize};
 pub use dtype::{Dequantize, Dtype, DtypeInfo, Quantize, Scales};
 pub use finite::first_non_finite;
-pub use levels::{Levels, Points, read_scales, write_levels};
+pub use levels::{Levels, Points, read_scales, write_levels, write_scales};
 pub use simd::Level;
 pub use validate::validate;

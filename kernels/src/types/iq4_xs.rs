@@ -36,6 +36,15 @@ pub(crate) static LEVELS: Levels = Levels {
         scales.iter_mut().enumerate().for_each(|(sub, scale)| *scale = d * f32::from(stored_scale(block, sub)));
         offsets.fill(0.0);
     },
+    set: |scales, _, block| {
+        let d = levels::f16(block);
+        block[2..8].fill(0);
+        for (sub, scale) in scales.iter().enumerate() {
+            let stored = (levels::multiple(*scale, d, -32, 31) + HALF as i16) as u8;
+            block[4 + sub / 2] |= (stored & 15) << (sub % 2 * 4);
+            block[2 + sub / 4] |= (stored >> 4) << (sub % 4 * 2);
+        }
+    },
     store: |levels, block| levels::store_nibbles::<16>(levels, &mut block[8..]),
 };
 

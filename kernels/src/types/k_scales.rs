@@ -83,3 +83,16 @@ pub(super) fn numbers(block: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
     scales.iter_mut().zip(own).for_each(|(number, scale)| *number = d * f32::from(scale));
     offsets.iter_mut().zip(mins).for_each(|(number, min)| *number = -(dmin * f32::from(min)));
 }
+
+/// Stores the nearest scale and minimum of every sub-block.
+pub(super) fn set(scales: &[f32], offsets: &[f32], block: &mut [u8]) {
+    let (d, dmin) = (levels::f16(block), levels::f16(&block[2..]));
+    let number = |number: f32, unit: f32| levels::multiple(number, unit, 0, 63) as u8;
+    let pairs: [[u8; 2]; 8] = std::array::from_fn(|sub| [number(scales[sub], d), number(-offsets[sub], dmin)]);
+    for j in 0..4 {
+        let ([scale, min], [later_scale, later_min]) = (pairs[j], pairs[j + 4]);
+        block[4 + j] = scale | later_scale >> 4 << 6;
+        block[8 + j] = min | later_min >> 4 << 6;
+        block[12 + j] = later_scale & 15 | (later_min & 15) << 4;
+    }
+}

@@ -40,6 +40,14 @@ pub(crate) static LEVELS: Levels = Levels {
             *offset = -(dmin * f32::from(numbers >> 4));
         }
     },
+    set: |scales, offsets, block| {
+        let (d, dmin) = (levels::f16(&block[80..]), levels::f16(&block[82..]));
+        for (numbers, (scale, offset)) in block.iter_mut().zip(scales.iter().zip(offsets)) {
+            let [scale, min] =
+                [(*scale, d), (-*offset, dmin)].map(|(number, unit)| levels::multiple(number, unit, 0, 15));
+            *numbers = scale as u8 | (min as u8) << 4;
+        }
+    },
     store: |levels, block| levels::store_pairs(levels, &mut block[16..80]),
 };
 

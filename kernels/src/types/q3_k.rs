@@ -35,6 +35,19 @@ pub(crate) static LEVELS: Levels = Levels {
         }
         offsets.fill(0.0);
     },
+    set: |scales, _, block| {
+        let d = levels::f16(&block[108..]);
+        let mut stored = [0u8; SUBS];
+        for (stored, scale) in stored.iter_mut().zip(scales) {
+            *stored = (levels::multiple(*scale, d, -32, 31) + SCALE_HALF as i16) as u8;
+        }
+        for (i, byte) in block[96..104].iter_mut().enumerate() {
+            *byte = stored[i] & 15 | (stored[i + 8] & 15) << 4;
+        }
+        for (i, byte) in block[104..108].iter_mut().enumerate() {
+            *byte = (0..4).fold(0, |byte, quarter| byte | stored[4 * quarter + i] >> 4 << (2 * quarter));
+        }
+    },
     store: |levels, block| {
         levels::store_bits::<2>(levels, &mut block[..32]);
         levels::store_pairs(levels, &mut block[32..96]);

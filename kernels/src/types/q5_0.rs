@@ -28,6 +28,7 @@ pub(crate) static LEVELS: Levels = Levels {
         scales[0] = levels::f16(block);
         offsets.fill(0.0);
     },
+    set: |scales, _, block| levels::set_f16(scales[0], block),
     store: |levels, block| {
         levels::store_fifths(levels, &mut block[2..]);
         levels::store_nibbles::<16>(levels, &mut block[6..]);

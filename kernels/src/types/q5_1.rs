@@ -27,6 +27,10 @@ pub(crate) static LEVELS: Levels = Levels {
         scales[0] = levels::f16(block);
         offsets[0] = levels::f16(&block[2..]);
     },
+    set: |scales, offsets, block| {
+        levels::set_f16(scales[0], block);
+        levels::set_f16(offsets[0], &mut block[2..]);
+    },
     store: |levels, block| {
         levels::store_fifths(levels, &mut block[4..]);
         levels::store_nibbles::<16>(levels, &mut block[8..]);

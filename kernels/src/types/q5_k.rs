@@ -35,6 +35,7 @@ pub(crate) static LEVELS: Levels = Levels {
     run: 32,
     points: Points::Even { first: 0, count: 32 },
     numbers: k_scales::numbers,
+    set: k_scales::set,
     store: |levels, block| {
         levels::store_bits::<4>(levels, &mut block[16..48]);
         levels::store_nibbles::<32>(levels, &mut block[48..]);

@@ -30,6 +30,12 @@ pub(crate) static LEVELS: Levels = Levels {
         scales.iter_mut().zip(&block[192..208]).for_each(|(scale, &stored)| *scale = d * f32::from(stored as i8));
         offsets.fill(0.0);
     },
+    set: |scales, _, block| {
+        let d = levels::f16(&block[208..]);
+        for (stored, scale) in block[192..208].iter_mut().zip(scales) {
+            *stored = levels::multiple(*scale, d, -128, 127) as i8 as u8;
+        }
+    },
     store: |levels, block| {
         let (low, high) = block.split_at_mut(128);
         let halves = low.chunks_exact_mut(64).zip(high.chunks_exact_mut(32));

@@ -28,6 +28,7 @@ pub(crate) static LEVELS: Levels = Levels {
         scales[0] = levels::f16(block);
         offsets.fill(0.0);
     },
+    set: |scales, _, block| levels::set_f16(scales[0], block),
     store: |levels, block| {
         block[2..].iter_mut().zip(levels).for_each(|(byte, level)| *byte = level.wrapping_sub(127));
     },
