@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use serde::Serialize;
+use weightmill_formats::Importance;
 use weightmill_formats::imatrix::{Entry, Imatrix};
 
 use crate::corpus::Corpus;
@@ -49,6 +50,17 @@ impl Collector {
             (name.clone(), Sums { squares, counts: entry.counts.clone() })
         });
         Self { sums: sums.collect(), output }
+    }
+
+    /// Importance by what has been collected in one layer, as [`Self::matrix`] gives it for all.
+    pub fn of_layer(&self, layer: usize) -> Importance {
+        let prefix = format!("blk.{layer}.");
+        let entries = self.sums.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(name, sums)| {
+            let rounded = sums.squares.iter().map(|sum| *sum as f32).collect();
+            (name.clone(), Entry { sums: rounded, counts: sums.counts.clone() })
+        });
+        let entries = entries.collect();
+        Imatrix { entries, chunk_size: Some(1), ..Imatrix::default() }.into_importance()
     }
 
     /// What has been collected. The sums go on from there rounded as they are written, so that a run that is resumed gives what

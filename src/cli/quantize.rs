@@ -13,6 +13,7 @@ use weightmill::pipeline::{self, Chosen, Control, Repair, Run, Settings};
 use weightmill::plan::{self, ImportanceSummary, Plan, Report, Table};
 use weightmill::preflight::Preflight;
 use weightmill::rounding::{Report as RoundingReport, Rounded, Schedule};
+use weightmill_formats::imatrix::Imatrix;
 use weightmill_formats::{Importance, imatrix};
 use weightmill_kernels::Level;
 
@@ -44,8 +45,8 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     let request = request::request(args, paths)?;
     let matrix = match (&args.imatrix, &args.calibrate) {
         (Some(path), _) => Some((path.clone(), imatrix::open(path)?)),
-        // the plan needs to know only what will be measured
-        (None, Some(texts)) if args.dry_run => {
+        // the plan needs to know only what will be measured; rounding measures it in its own run of the text
+        (None, Some(texts)) if args.dry_run || args.method.is_some() => {
             let first = texts.first().cloned().unwrap_or_else(|| PathBuf::from("text"));
             Some((first, weightmill::calibrate::assumed(&input.model)))
         }
@@ -54,19 +55,11 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
             let forward = ForwardArgs::of_main(args);
             signals::listen()?;
             let (matrix, _) = calibrate::measure(&input, texts, &forward)?;
-            let first = texts.first().cloned().or(matrix.datasets.first().map(PathBuf::from));
-            Some((first.unwrap_or_default(), matrix))
+            Some((text_of(texts, &matrix), matrix))
         }
         (None, None) => None,
     };
-    let (importance, summary) = match matrix {
-        Some((path, matrix)) => {
-            let importance = matrix.into_importance();
-            let summary = ImportanceSummary::of(&path, &importance);
-            (importance, Some(summary))
-        }
-        None => (Importance::default(), None),
-    };
+    let (importance, summary) = importance_of(matrix);
     let wants_folder = targets.iter().any(|target| target.is_folder());
     let published = if wants_folder { Some(input.publish()?) } else { None };
     let Input { path, weights, model, .. } = &input;
@@ -107,14 +100,33 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         plan.outputs.iter().for_each(|output| say(format_args!("{}", Table(output))));
         say(format_args!("{} threads, CPU level {}", settings.threads, settings.level.name()));
     }
-    let rounded = match &schedule {
-        Some(schedule) => {
-            run.check()?;
-            Some(rounding::round(args, &input, &plan, schedule)?)
-        }
-        None => None,
-    };
-    execute(args, &plan, preflight.as_ref(), &run, rounded)
+    let Some(schedule) = schedule else { return execute(args, &plan, preflight.as_ref(), &run, None) };
+    run.check()?;
+    let (rounded, matrix) = rounding::round(args, &input, &plan, &schedule)?;
+    let Some(matrix) = matrix else { return execute(args, &plan, preflight.as_ref(), &run, Some(rounded)) };
+    // what was only assumed is known now
+    let text = text_of(args.calibrate.as_deref().unwrap_or_default(), &matrix);
+    let (importance, summary) = importance_of(Some((text, matrix)));
+    let facts = plan::Input { importance: summary.as_ref(), ..facts };
+    let known = plan::plan(&facts, &request)?;
+    if !args.quiet {
+        warn_anew(&plan, &known);
+    }
+    let run = Run::new(&known, &facts, &importance, settings)?;
+    execute(args, &known, preflight.as_ref(), &run, Some(rounded))
+}
+
+/// The text that stands where a matrix's file would be named.
+fn text_of(texts: &[PathBuf], matrix: &Imatrix) -> PathBuf {
+    texts.first().cloned().or(matrix.datasets.first().map(PathBuf::from)).unwrap_or_default()
+}
+
+/// Importance by a matrix from this file, and what the plan needs of it.
+fn importance_of(matrix: Option<(PathBuf, Imatrix)>) -> (Importance, Option<ImportanceSummary>) {
+    let Some((path, matrix)) = matrix else { return (Importance::default(), None) };
+    let importance = matrix.into_importance();
+    let summary = ImportanceSummary::of(&path, &importance);
+    (importance, Some(summary))
 }
 
 fn execute(
@@ -180,6 +192,15 @@ fn warn(input: &Input, plan: &Plan) {
     }
     for output in &plan.outputs {
         for warning in output.warnings.iter().filter(|warning| !input.model.notes.contains(warning)) {
+            say(format_args!("warning: {}: {warning}", output.target.name()));
+        }
+    }
+}
+
+/// What should be known about outputs that was not known before.
+fn warn_anew(before: &Plan, plan: &Plan) {
+    for (before, output) in before.outputs.iter().zip(&plan.outputs) {
+        for warning in output.warnings.iter().filter(|warning| !before.warnings.contains(warning)) {
             say(format_args!("warning: {}: {warning}", output.target.name()));
         }
     }

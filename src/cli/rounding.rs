@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
+use weightmill::calibrate::Collector;
 use weightmill::corpus::Corpus;
 use weightmill::evaluate::Step;
 use weightmill::forward::Machine;
@@ -12,6 +13,7 @@ use weightmill::input::Input;
 use weightmill::pipeline::{self, Disk, Goal};
 use weightmill::plan::Plan;
 use weightmill::rounding::{self, LayerErrors, Progress, Report, Rounded, Schedule, Settings, Store};
+use weightmill_formats::imatrix::Imatrix;
 use weightmill_kernels::Level;
 
 use super::args::QuantizeArgs;
@@ -41,16 +43,18 @@ pub(super) fn schedule<'a>(input: &Input, goals: Vec<Goal<'a>>, limit: u64) -> R
     Ok(schedule)
 }
 
-/// Rounds what the schedule lists.
-pub(super) fn round(args: &QuantizeArgs, input: &Input, plan: &Plan, schedule: &Schedule<'_>) -> Result<Rounded> {
+/// Rounds what the schedule lists, and measures an importance matrix in the same run of the text if none was given.
+pub(super) fn round(
+    args: &QuantizeArgs,
+    input: &Input,
+    plan: &Plan,
+    schedule: &Schedule<'_>,
+) -> Result<(Rounded, Option<Imatrix>)> {
     let forward = ForwardArgs { max_memory: schedule.forward_memory(), ..ForwardArgs::of_main(args) };
     let options = forward.options(1)?;
-    let (_, texts) = calibrate::opened(args.calibrate.as_deref().unwrap_or_default(), forward.context)?;
+    let (names, texts) = calibrate::opened(args.calibrate.as_deref().unwrap_or_default(), forward.context)?;
     let folder = Store::folder(&plan.outputs[0].path);
-    if args.imatrix.is_some() {
-        // otherwise that began with measuring a matrix
-        signals::listen()?;
-    }
+    signals::listen()?;
     check_room(plan, schedule, &folder)?;
     let settings = Settings { force: args.force, ..Settings::new(Level::from_env()?) };
     let display = Layers::new(args.quiet);
@@ -63,14 +67,18 @@ pub(super) fn round(args: &QuantizeArgs, input: &Input, plan: &Plan, schedule: &
         let limit = forward.chunks.map(NonZeroUsize::get);
         let corpus = Corpus::of(&texts, &input.model.metadata, machine.vocabulary(), forward.context, limit)?;
         let progress = Progress { step: &|step: Step| display.show(step.done, step.total), layer: &show };
-        Ok(rounding::round(&machine, &input.weights, &corpus, schedule, (folder, &settings), &progress)?)
+        let mut collector = args.imatrix.is_none().then(|| Collector::new(false));
+        let (weights, settings) = (&input.weights, (folder, &settings));
+        let rounded = rounding::round(&machine, weights, &corpus, schedule, settings, collector.as_mut(), &progress)?;
+        let sequences = u32::try_from(corpus.sequences())?;
+        Ok((rounded, collector.map(|mut collector| collector.matrix(&names, sequences, corpus.context as u32))))
     });
     display.finish();
-    let rounded = result?;
+    let (rounded, matrix) = result?;
     if !args.quiet {
         tell(&rounded.report);
     }
-    Ok(rounded)
+    Ok((rounded, matrix))
 }
 
 /// Fails if outputs and results have no room beside each other.

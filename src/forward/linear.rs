@@ -1,12 +1,14 @@
 //! A linear layer: activations times a matrix that is decoded some rows at a time.
 
+use std::ops::Range;
+
 use weightmill_kernels::Dtype;
 
 use super::matrix::Matrix;
 use super::product::{Rows, RowsMut, Threads};
 use super::rounding::{self, Activations};
 use super::{Error, Machine};
-use crate::pipeline::TensorReader;
+use crate::pipeline::{self, TensorReader};
 
 /// Which matrix of a tensor an input goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,12 @@ pub trait Observer: Send {
     /// `input`, one row per token, is about to be multiplied with the matrix `part` of `tensor`. For the same tensor the
     /// calls come in the order of the tokens.
     fn input(&mut self, tensor: &str, part: Part, input: Rows<'_>);
+
+    /// `weights`, these rows of all matrices of `tensor`, are about to be multiplied: others may be put in their place.
+    fn replace(&self, tensor: &str, rows: Range<usize>, weights: &mut [f32]) -> Result<(), pipeline::Error> {
+        let _ = (tensor, rows, weights);
+        Ok(())
+    }
 }
 
 /// Sees nothing.
@@ -76,7 +84,9 @@ impl Machine<'_> {
         }
         observer.input(&tensor, part, input.part(0, input.columns));
         let dtype = self.tensors.dtype(&tensor).unwrap_or(Dtype::F32);
-        let mut output = self.multiply(&reader, index * rows, rows, dtype, input)?;
+        let mut output = self.multiply(&reader, index * rows..(index + 1) * rows, dtype, input, &|rows, slab| {
+            observer.replace(&tensor, rows, slab)
+        })?;
         let scales = self.tensors.vector(&format!("{name}.scale"), &[1, of])?;
         if let Some(scale) = scales.get(index).or(scales.first()) {
             output.scale(*scale);
@@ -88,15 +98,16 @@ impl Machine<'_> {
         Ok(output)
     }
 
-    /// `input` times the transpose of `rows` rows of a matrix from row `first` on.
+    /// `input` times the transpose of these rows of a matrix, once `replace` has seen their weights.
     pub(super) fn multiply(
         &self,
         reader: &TensorReader<'_>,
-        first: usize,
-        rows: usize,
+        rows: Range<usize>,
         dtype: Dtype,
         input: &Matrix,
+        replace: &dyn Fn(Range<usize>, &mut [f32]) -> Result<(), pipeline::Error>,
     ) -> Result<Matrix, Error> {
+        let (first, rows) = (rows.start, rows.len());
         let columns = input.columns;
         let rounded = self.rounded(dtype, input);
         let factor = rounded.as_ref().unwrap_or(input);
@@ -112,6 +123,7 @@ impl Machine<'_> {
             let count = at_once.min(rows - done);
             let slab = &mut slab[..count * columns];
             reader.read(first + done..first + done + count, slab)?;
+            replace(first + done..first + done + count, slab)?;
             let RowsMut { data, rows, columns: _, stride } = output.part_mut(done, count);
             let out = RowsMut { data, rows, columns: count, stride };
             self.product.rows_by_rows(factor.part(0, columns), Rows::dense(slab, columns), out, Threads::All);

@@ -1,8 +1,10 @@
 //! Tensors whose levels can be chosen elsewhere, before the run, and how the run takes over what was chosen.
 
+use std::borrow::Cow;
+
 use weightmill_kernels::Dtype;
 
-use super::work::{CodedWeight, Encoding, Work};
+use super::work::{CodedWeight, Encoding, Work, in_range};
 use super::{Error, Run};
 use crate::model::ModelTensor;
 use crate::scheme::Coder;
@@ -52,6 +54,14 @@ impl Goal<'_> {
         match self.form {
             Form::Blocks(dtype) => self.columns / dtype.info().block_len * dtype.info().block_bytes,
             Form::Coded(coder, _) => coder.record_bytes(),
+        }
+    }
+
+    /// Importance of its columns as it is used.
+    pub(crate) fn weighed<'b>(&self, importance: &'b [f32]) -> Cow<'b, [f32]> {
+        match self.form {
+            Form::Blocks(_) => Cow::Borrowed(importance),
+            Form::Coded(coder, _) => in_range(importance, coder.group()),
         }
     }
 

@@ -400,7 +400,7 @@ impl<'a> Work<'a> {
 
 /// Importance with which no error overflows or vanishes: within a group only ratios count, so that of a group where it is very
 /// large or small can be multiplied by a power of two.
-fn in_range(importance: &[f32], group: usize) -> Cow<'_, [f32]> {
+pub(super) fn in_range(importance: &[f32], group: usize) -> Cow<'_, [f32]> {
     const MOST: f32 = 1e18;
     let greatest = |group: &[f32]| group.iter().fold(0.0, |most: f32, own| most.max(*own));
     let fits = |group: &[f32]| matches!(greatest(group), most if most == 0.0 || (1.0 / MOST..MOST).contains(&most));

@@ -55,8 +55,21 @@ impl<'a> Holders<'a> {
     /// The holder of a tensor of the published checkpoint.
     pub fn of(&self, tensor: &ModelTensor) -> Option<Holder<'a>> {
         let piece = tensor.data.pieces().first()?;
-        let at = |first| self.by_place.get(&(piece.weight, first)).copied();
         // parts of a matrix see the same columns as its beginning
-        at(piece.view.base).or_else(|| at(0).filter(|_| tensor.shape.len() == 2))
+        self.at(piece.weight, piece.view.base).or_else(|| self.at(piece.weight, 0).filter(|_| tensor.shape.len() == 2))
+    }
+
+    /// The holder of matrix `number` of the `count` that such a tensor has.
+    pub fn of_matrix(&self, tensor: &ModelTensor, count: usize, number: usize) -> Option<Holder<'a>> {
+        match tensor.data.pieces() {
+            _ if count == 1 => self.of(tensor),
+            pieces if pieces.len() == count => self.at(pieces[number].weight, pieces[number].view.base),
+            [piece] => self.at(piece.weight, piece.view.matrix(count as u64, number as u64)?.base),
+            _ => None,
+        }
+    }
+
+    fn at(&self, weight: usize, first: u64) -> Option<Holder<'a>> {
+        self.by_place.get(&(weight, first)).copied()
     }
 }

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use weightmill_kernels::Level;
 
 use super::Error;
+use super::descent::{self, Chosen, descend};
 use super::factor::Factor;
 use super::plain::Plain;
 use super::rows::{self, Grid};
@@ -21,6 +22,9 @@ const MEASURED_ROWS: usize = 1024;
 
 /// Bytes that a thread takes for one weight of its rows: the weight, its plain value, its error twice, its level and its block.
 const BYTES_PER_WEIGHT: usize = 4 + 4 + 4 + 4 + 1 + 2;
+
+/// Bytes that it takes for every column, however few its rows are: a block of the factor.
+const BYTES_PER_COLUMN: usize = 4 * descent::COLUMNS;
 
 /// Squared errors of outputs, summed over rows and tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -49,11 +53,14 @@ pub(super) struct Matrix<'a> {
     pub reader: &'a TensorReader<'a>,
     /// Without one the matrix is rounded plainly.
     pub factor: Option<&'a Factor>,
+    /// How often all levels and scales are looked at again.
+    pub sweeps: usize,
 }
 
 /// Rows that each of so many threads takes at once in so many bytes.
 pub(super) fn rows_at_once(columns: usize, bytes: u64, threads: usize) -> usize {
-    let fitting = bytes / threads.max(1) as u64 / (columns.max(1) * BYTES_PER_WEIGHT) as u64;
+    let own = (bytes / threads.max(1) as u64).saturating_sub((columns * BYTES_PER_COLUMN) as u64);
+    let fitting = own / (columns.max(1) * BYTES_PER_WEIGHT) as u64;
     usize::try_from(fitting).unwrap_or(usize::MAX).clamp(1, ROWS)
 }
 
@@ -103,22 +110,28 @@ impl Matrix<'_> {
             Form::Blocks(dtype) => Plain::of_blocks(level, dtype, columns, &weights, importance),
             Form::Coded(coder, _) => Plain::of_codes(level, coder, rows.clone(), &weights, importance),
         };
-        let Some(Plain { values, run, points, scales, offsets, kept }) = plain else { return Ok(None) };
-        let grid = Grid { run, points, scales: &scales, offsets: &offsets };
-        let (mut losses, mut chosen) = (Losses::default(), None);
+        let Some(Plain { values, run, points, mut scales, mut offsets, kept }) = plain else { return Ok(None) };
+        let (mut losses, mut levels) = (Losses::default(), Vec::new());
         if let Some(factor) = self.factor {
             if measured {
                 let errors: Vec<f32> = weights.iter().zip(&values).map(|(weight, value)| weight - value).collect();
                 losses.before = rows::loss(factor, &errors);
                 losses.whole = rows::loss(factor, &weights);
             }
-            let mut levels = vec![0; weights.len()];
-            let after = rows::round(factor, &grid, &weights, &mut levels);
+            levels = vec![0; weights.len()];
+            let grid = Grid { run, points, scales: &scales, offsets: &offsets };
+            let mut after = rows::round(factor, &grid, &weights, &mut levels);
+            if self.sweeps > 0 {
+                let chosen = Chosen { levels: &mut levels, scales: &mut scales, offsets: &mut offsets };
+                let snap = |run: usize, scale: f32, offset: f32| kept.snap(level, run, scale, offset);
+                after = descend(factor, (run, points), &weights, chosen, &snap, self.sweeps);
+            }
             losses.after = if measured { after } else { 0.0 };
-            chosen = Some(levels);
         }
+        let chosen = Chosen { levels: &mut levels, scales: &mut scales, offsets: &mut offsets };
+        let chosen = self.factor.map(|_| chosen);
         let mut bytes = vec![0; rows.len() * self.goal.row_bytes()];
-        kept.finish(chosen.as_deref(), &mut bytes);
+        kept.finish(chosen, &mut bytes);
         writing.write(&bytes, (rows.start * self.goal.row_bytes()) as u64)?;
         Ok(Some(losses))
     }

@@ -3,15 +3,18 @@
 //! The text goes through the model layer by layer ([`crate::forward`]). Of the inputs of every linear layer the second moment is
 //! measured (`moment`) and factored (`factor`); then the matrices that see these inputs are rounded column by column,
 //! each column making up for the errors of those before it (`rows`), on the scales that the plain quantizer
-//! finds. So files keep their format, size and readers. Moments exist a few at a time: as many as the memory holds, for
-//! which a layer may have to be run several times. What is rounded lies in a folder beside the output until the run
+//! finds, and scales and levels are fitted to each other again (`descent`). Layers that follow see what is written of those
+//! before them (`replaced`). So files keep their format, size and readers. Moments exist a few at a time: as many as the memory
+//! holds, for which a layer may have to be run several times. What is rounded lies in a folder beside the output until the run
 //! ends (`store`).
 
+mod descent;
 mod error;
 mod factor;
 mod matrix;
 mod moment;
 mod plain;
+mod replaced;
 mod report;
 mod rows;
 mod schedule;
@@ -25,11 +28,13 @@ use serde_json::json;
 use weightmill_kernels::Level;
 
 use self::moment::Moments;
+use self::replaced::Replaced;
 use self::schedule::{Measured, Pass};
 use self::work::{Numbers, Work};
+use crate::calibrate::Collector;
 use crate::corpus::Corpus;
 use crate::evaluate::Step;
-use crate::forward::{self, Machine};
+use crate::forward::{self, Machine, Observer, Part, Rows};
 use crate::pipeline::{self, Chosen};
 use crate::weights::Weights;
 
@@ -45,6 +50,11 @@ pub struct Settings {
     pub damping: f32,
     /// A matrix that fewer tokens came to, relative to its columns, is rounded plainly.
     pub least_tokens: f32,
+    /// How often levels and scales are looked at again, once all are chosen.
+    pub sweeps: usize,
+    /// Later layers see what is written of those before them, not the model's own weights; where every tensor is written in one
+    /// type only.
+    pub sequential: bool,
     /// Results of another run may be removed.
     pub force: bool,
     /// CPU level of the kernels.
@@ -54,7 +64,7 @@ pub struct Settings {
 impl Settings {
     /// The usual ones.
     pub fn new(level: Level) -> Self {
-        Self { damping: 0.01, least_tokens: 0.125, force: false, level }
+        Self { damping: 0.01, least_tokens: 0.125, sweeps: 2, sequential: true, force: false, level }
     }
 }
 
@@ -104,7 +114,8 @@ impl Chosen for Rounded {
     }
 }
 
-/// Rounds everything that `schedule` lists; its goals come from a run on the model that `machine` runs.
+/// Rounds everything that `schedule` lists; its goals come from a run on the model that `machine` runs. With a collector their
+/// importance is what it sees in the same run of the text, in place of their own.
 ///
 /// # Errors
 /// If the model cannot be run on the text, if the results cannot be kept, or if the folder has those of another run.
@@ -114,9 +125,11 @@ pub fn round(
     corpus: &Corpus,
     schedule: &Schedule<'_>,
     (folder, settings): (PathBuf, &Settings),
+    mut collector: Option<&mut Collector>,
     progress: &Progress<'_>,
 ) -> Result<Rounded, Error> {
-    let store = Store::open(folder, &identity(weights, corpus, schedule, settings), settings.force)?;
+    let measured = collector.is_some();
+    let store = Store::open(folder, &identity(weights, corpus, schedule, settings, measured), settings.force)?;
     let cancelled = |error: forward::Error| match error {
         forward::Error::Cancelled => Error::Cancelled { folder: store.path().to_owned() },
         error => Error::Forward(error),
@@ -124,22 +137,35 @@ pub fn round(
     let mut work = Work::new(weights, schedule, &store, settings);
     let resumed = work.results();
     let layers = machine.settings().layers;
+    let places = schedule.places().filter(|_| settings.sequential);
     let mut stream = machine.embed(&corpus.tokens).map_err(cancelled)?;
     for layer in 0..layers {
-        if work.is_complete() {
+        if work.is_complete() && !measured {
             break;
         }
-        let passes = schedule.passes(layer, &|number| work.lacks(number));
-        let last = passes.len().saturating_sub(1);
-        for Pass { sites } in &passes[..last] {
-            let mut moments = Moments::new(sites.iter().map(|site| (&site.site, site.columns)));
-            machine.observe(layer, &mut stream, &mut moments).map_err(cancelled)?;
+        let mut passes = schedule.passes(layer, &|number| work.lacks(number));
+        if passes.is_empty() && (measured || places.is_none()) {
+            passes.push(Pass { sites: Vec::new() });
+        }
+        for (number, Pass { sites }) in passes.iter().enumerate() {
+            let moments = Moments::new(sites.iter().map(|site| (&site.site, site.columns)));
+            let mut seen = Seen { moments, collector: collector.as_deref_mut().filter(|_| number == 0) };
+            if places.is_none() && number + 1 == passes.len() {
+                machine.layer(layer, &mut stream, &mut seen).map_err(cancelled)?;
+            } else {
+                machine.observe(layer, &mut stream, &mut seen).map_err(cancelled)?;
+            }
+            let Seen { moments, .. } = seen;
+            if let Some(collector) = collector.as_deref_mut().filter(|_| number == 0) {
+                work.importance = Some(collector.of_layer(layer));
+            }
             round_sites(machine, &mut work, sites, moments, &cancelled)?;
         }
-        let sites = passes.get(last).map_or(&[][..], |pass| &pass.sites);
-        let mut moments = Moments::new(sites.iter().map(|site| (&site.site, site.columns)));
-        machine.layer(layer, &mut stream, &mut moments).map_err(cancelled)?;
-        round_sites(machine, &mut work, sites, moments, &cancelled)?;
+        if let Some(places) = places {
+            let has = |number: usize| !work.lacks(number);
+            let mut replaced = Replaced { places, schedule, has: &has, store: &store, level: settings.level };
+            machine.layer(layer, &mut stream, &mut replaced).map_err(cancelled)?;
+        }
         (progress.step)(Step { done: layer + 1, total: layers });
         let figures = work.of_layer(layer);
         if !figures.is_empty() {
@@ -150,6 +176,21 @@ pub fn round(
     }
     let (report, numbers) = work.finish(corpus.tokens.len(), resumed);
     Ok(Rounded { store, numbers, report })
+}
+
+/// Sees the inputs of some matrices, and of all of them if there is a collector.
+struct Seen<'a> {
+    moments: Moments,
+    collector: Option<&'a mut Collector>,
+}
+
+impl Observer for Seen<'_> {
+    fn input(&mut self, tensor: &str, part: Part, input: Rows<'_>) {
+        self.moments.input(tensor, part, input);
+        if let Some(collector) = &mut self.collector {
+            collector.input(tensor, part, input);
+        }
+    }
 }
 
 /// Rounds what sees the inputs of these moments, each of which goes as soon as it is used.
@@ -169,16 +210,23 @@ fn round_sites(
 }
 
 /// Everything that the results depend on.
-fn identity(weights: &Weights, corpus: &Corpus, schedule: &Schedule<'_>, settings: &Settings) -> serde_json::Value {
+fn identity(
+    weights: &Weights,
+    corpus: &Corpus,
+    schedule: &Schedule<'_>,
+    settings: &Settings,
+    measured: bool,
+) -> serde_json::Value {
     let goals = schedule.goals().map(|(_, goal)| {
         let importance = goal.importance.unwrap_or_default().iter().map(|value| value.to_bits());
-        json!([goal.tensor.name, goal.to(), digest(importance)])
+        let importance = if measured { "measured".to_owned() } else { digest(importance) };
+        json!([goal.tensor.name, goal.to(), importance])
     });
     json!({
         "program": env!("CARGO_PKG_VERSION"),
         "source": store::state_of(&weights.source().files()),
         "tokens": [corpus.context, corpus.sequences(), digest(corpus.tokens.iter().copied())],
-        "settings": [settings.damping, settings.least_tokens],
+        "settings": json!([settings.damping, settings.least_tokens, settings.sweeps, settings.sequential]),
         "tensors": goals.collect::<Vec<_>>(),
     })
 }

@@ -2,10 +2,17 @@
 
 use std::ops::Range;
 
-use weightmill_kernels::{Dtype, Level, Points, dequantize, quantize, read_scales, validate, write_levels};
+use weightmill_kernels::{
+    Dtype, Level, Points, dequantize, quantize, read_scales, validate, write_levels, write_scales,
+};
 
+use super::descent::Chosen;
 use super::rows::Grid;
 use crate::scheme::{Chunk, Coder, Numbers};
+
+/// Bytes and runs of a block of any type whose levels are chosen.
+const MOST_BYTES: usize = 256;
+const MOST_RUNS: usize = 16;
 
 /// Rows that are rounded plainly.
 pub(super) struct Plain<'a> {
@@ -72,16 +79,42 @@ impl<'a> Plain<'a> {
 }
 
 impl Kept<'_> {
-    /// The bytes of the rows, with these levels in place of those that are nearest.
-    pub fn finish(self, levels: Option<&[u8]>, bytes: &mut [u8]) {
+    /// The scale and the offset that run `run`, counted over the rows, can have nearest to these; NaN where nothing will do.
+    pub fn snap(&self, level: Level, run: usize, scale: f32, offset: f32) -> (f32, f32) {
+        match self {
+            Kept::Blocks(dtype, blocks) => {
+                let info = dtype.info();
+                let runs = info.block_len / dtype.levels().map_or(info.block_len, |levels| levels.run);
+                let mut block = [0; MOST_BYTES];
+                let block = &mut block[..info.block_bytes];
+                block.copy_from_slice(&blocks[run / runs * info.block_bytes..][..info.block_bytes]);
+                let (mut scales, mut offsets) = ([scale; MOST_RUNS], [offset; MOST_RUNS]);
+                let (scales, offsets) = (&mut scales[..runs], &mut offsets[..runs]);
+                write_scales(*dtype, scales, offsets, block);
+                read_scales(*dtype, block, scales, offsets);
+                (scales[run % runs], offsets[run % runs])
+            }
+            Kept::Codes(coder, ..) => coder.snap(level, scale, offset),
+        }
+    }
+
+    /// The bytes of the rows, with these levels and scales in place of those that the plain quantizer chose.
+    pub fn finish(self, chosen: Option<Chosen<'_>>, bytes: &mut [u8]) {
         match self {
             Kept::Blocks(dtype, mut blocks) => {
-                if let Some(levels) = levels {
+                if let Some(Chosen { levels, scales, offsets }) = chosen {
                     write_levels(dtype, levels, &mut blocks);
+                    write_scales(dtype, scales, offsets, &mut blocks);
                 }
                 bytes.copy_from_slice(&blocks);
             }
-            Kept::Codes(coder, numbers, nearest) => coder.record(levels.unwrap_or(&nearest), &numbers, bytes),
+            Kept::Codes(coder, mut numbers, mut nearest) => {
+                if let Some(Chosen { levels, scales, offsets }) = chosen {
+                    nearest.copy_from_slice(levels);
+                    numbers.set(coder, scales, offsets);
+                }
+                coder.record(&nearest, &numbers, bytes);
+            }
         }
     }
 }

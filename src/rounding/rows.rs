@@ -130,14 +130,14 @@ fn carry(factor: &Factor, first: usize, count: usize, errors: &[f32], out: &mut 
 }
 
 /// Finds the level whose value is nearest.
-struct Nearest {
+pub(super) struct Nearest {
     points: Points,
     /// Half-way between the values of a table.
     middles: Vec<f32>,
 }
 
 impl Nearest {
-    fn new(points: Points) -> Self {
+    pub fn new(points: Points) -> Self {
         let middles = match points {
             Points::Even { .. } => Vec::new(),
             Points::Table(values) => {
@@ -148,7 +148,7 @@ impl Nearest {
     }
 
     /// Where the scale is zero all levels are the same.
-    fn levels(&self, places: &[f32], scales: &[f32], offsets: &[f32], levels: &mut [u8]) {
+    pub fn levels(&self, places: &[f32], scales: &[f32], offsets: &[f32], levels: &mut [u8]) {
         let numbers = places.iter().zip(scales).zip(offsets).zip(levels);
         match self.points {
             Points::Even { first, count } => {

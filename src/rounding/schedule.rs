@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Error;
 use super::moment::{Moment, Site, representative};
+use super::replaced::Places;
 use crate::model::Model;
 use crate::pipeline::{Form, Goal};
 use crate::plan::Holders;
@@ -23,6 +24,10 @@ pub struct Schedule<'a> {
     layers: BTreeMap<usize, Vec<Measured>>,
     /// Quantized tensors whose inputs are not measured.
     left_out: Vec<String>,
+    /// What results stand for; `None` where a tensor has two.
+    places: Option<Places>,
+    /// By goal: the entry of an importance matrix that weighs it, and its first matrix that is meant.
+    entries: Vec<(String, usize)>,
     moments: u64,
     max_memory: u64,
 }
@@ -67,32 +72,19 @@ impl<'a> Schedule<'a> {
         let names: BTreeSet<&str> = model.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         let mut layers: BTreeMap<usize, BTreeMap<Site, Measured>> = BTreeMap::new();
         let holders = Holders::new(model);
-        let (mut kept, mut left_out) = (Vec::new(), Vec::new());
+        let (mut kept, mut left_out, mut entries) = (Vec::new(), Vec::new(), Vec::new());
         for goal in goals {
-            // tensors of the model stand for themselves, those of a checkpoint for the matrix that has their columns
-            let own = &goal.tensor.name;
-            let (name, only) = match goal.form {
-                Form::Blocks(_) => (own.as_str(), None),
-                Form::Coded(..) => match holders.of(goal.tensor).filter(|holder| holder.columns == goal.columns as u64)
-                {
-                    Some(holder) => (holder.name, Some(holder.matrix)),
-                    None => (own.as_str(), Some(0)),
-                },
-            };
-            // stacks that are coded as one are not divided here
-            let divided = only.is_none() || goal.matrices() == 1;
-            let Some(layer) = layer_of(name).filter(|_| divided) else {
-                left_out.push(own.clone());
+            let Some((layer, entry, sites)) = sites_of(&goal, &holders, &names) else {
+                left_out.push(goal.tensor.name.clone());
                 continue;
             };
-            let first = representative(name, |name| names.contains(name));
-            for matrix in 0..goal.matrices() {
-                let site = Site { tensor: first.clone(), matrix: only.unwrap_or(matrix) };
+            for (matrix, site) in sites.into_iter().enumerate() {
                 let new = Measured { site: site.clone(), columns: goal.columns, users: Vec::new() };
                 let measured = layers.entry(layer).or_default().entry(site).or_insert(new);
                 measured.users.push((kept.len(), matrix));
             }
             kept.push(goal);
+            entries.push(entry);
         }
         let layers: BTreeMap<usize, Vec<Measured>> =
             layers.into_iter().map(|(layer, sites)| (layer, sites.into_values().collect())).collect();
@@ -104,7 +96,8 @@ impl<'a> Schedule<'a> {
                 return Err(Error::Memory { tensor, columns, needed, limit: max_memory });
             }
         }
-        let mut schedule = Self { goals: kept, layers, left_out, moments: 0, max_memory };
+        let places = Places::new(&kept, model);
+        let mut schedule = Self { goals: kept, layers, left_out, places, entries, moments: 0, max_memory };
         let passes = schedule.layers.keys().flat_map(|layer| schedule.passes(*layer, &|_| true));
         schedule.moments = passes.map(|pass| pass.bytes()).max().unwrap_or(0);
         Ok(schedule)
@@ -117,6 +110,17 @@ impl<'a> Schedule<'a> {
 
     pub(super) fn goal(&self, number: usize) -> &Goal<'a> {
         &self.goals[number]
+    }
+
+    /// What results stand for in the model, if every tensor has one result at most.
+    pub(super) fn places(&self) -> Option<&Places> {
+        self.places.as_ref()
+    }
+
+    /// The entry of an importance matrix that weighs a goal, and its first matrix that is meant.
+    pub(super) fn entry(&self, number: usize) -> (&str, usize) {
+        let (name, matrix) = &self.entries[number];
+        (name, *matrix)
     }
 
     /// Numbers of the goals in a layer, some more than once.
@@ -184,6 +188,34 @@ impl Pass {
     fn bytes(&self) -> u64 {
         self.sites.iter().map(Measured::bytes).sum()
     }
+}
+
+/// The layer that a goal belongs to, its tensor and first matrix by the model's names, and for each of its matrices the one
+/// whose inputs it sees. `None` if they are not measured.
+fn sites_of(
+    goal: &Goal<'_>,
+    holders: &Holders<'_>,
+    names: &BTreeSet<&str>,
+) -> Option<(usize, (String, usize), Vec<Site>)> {
+    let count = goal.matrices();
+    let (mut layer, mut entry) = (None, None);
+    let sites = (0..count).map(|number| {
+        // tensors of the model stand for themselves, those of a checkpoint for the matrices that have their columns
+        let (name, matrix) = match goal.form {
+            Form::Blocks(_) => (goal.tensor.name.as_str(), number),
+            Form::Coded(..) => match holders.of_matrix(goal.tensor, count, number) {
+                Some(holder) if holder.columns == goal.columns as u64 => (holder.name, holder.matrix),
+                _ if count == 1 => (goal.tensor.name.as_str(), 0),
+                _ => return None,
+            },
+        };
+        let own = layer_of(name)?;
+        entry.get_or_insert((name.to_owned(), matrix));
+        let tensor = representative(name, |name| names.contains(name));
+        (*layer.get_or_insert(own) == own).then_some(Site { tensor, matrix })
+    });
+    let sites = sites.collect::<Option<Vec<_>>>()?;
+    Some((layer?, entry?, sites))
 }
 
 /// The layer that a tensor belongs to.

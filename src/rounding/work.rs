@@ -3,6 +3,8 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
+use weightmill_formats::Importance;
+
 use super::factor::Factor;
 use super::matrix::{Losses, Matrix, rows_at_once};
 use super::moment::Moment;
@@ -27,6 +29,8 @@ pub(super) struct Work<'a> {
     /// Goals whose scales cannot hold their weights: left to the plain quantizer, which knows what to do.
     unusable: Vec<usize>,
     open: HashMap<usize, Open<'a>>,
+    /// What weighs the columns of the layer, in place of the goals' own importance.
+    pub importance: Option<Importance>,
 }
 
 /// A goal that is being rounded.
@@ -45,7 +49,7 @@ impl<'a> Work<'a> {
     pub fn new(weights: &'a Weights, schedule: &'a Schedule<'a>, store: &'a Store, settings: &'a Settings) -> Self {
         let known = |(number, goal): (usize, &Goal<'_>)| Some((number, store.figures(number, goal.bytes())?));
         let done = schedule.goals().filter(|_| store.is_resumed()).filter_map(known).collect();
-        Self { weights, schedule, store, settings, done, unusable: Vec::new(), open: HashMap::new() }
+        Self { weights, schedule, store, settings, done, unusable: Vec::new(), open: HashMap::new(), importance: None }
     }
 
     /// Number of results.
@@ -97,8 +101,14 @@ impl<'a> Work<'a> {
                 plain: 0,
             }),
         };
+        let measured = self.importance.as_ref().filter(|_| goal.importance.is_some()).and_then(|importance| {
+            let (entry, first) = self.schedule.entry(number);
+            let all = importance.get(entry)?.get(first * goal.columns..(first + goal.matrices()) * goal.columns)?;
+            Some(goal.weighed(all))
+        });
+        let goal = Goal { importance: measured.as_deref().or(goal.importance), ..goal };
         let at_once = rows_at_once(goal.columns, self.schedule.strip_bytes(), rayon::current_num_threads());
-        let matrix = Matrix { goal, number: matrix, reader: &one.reader, factor };
+        let matrix = Matrix { goal, number: matrix, reader: &one.reader, factor, sweeps: self.settings.sweeps };
         let Some(losses) = matrix.round(level, at_once, &one.writing)? else {
             self.open.remove(&number);
             self.unusable.push(number);

@@ -3,10 +3,11 @@
 use weightmill_kernels::groups::Groups;
 use weightmill_kernels::{Level, Points};
 
-use super::arithmetic::Arithmetic;
+use super::arithmetic::{Arithmetic, levels};
 use super::encode::{Chunk, Coder};
 use super::fit::{self, Fit};
 use super::layout::Stored;
+use crate::options::Search;
 
 /// The numbers of some rows, group by group.
 pub(crate) struct Numbers {
@@ -75,6 +76,48 @@ impl Coder {
         Some(Numbers { scales, offsets, shifts })
     }
 
+    /// The scale and the shift that can be stored, nearest to these; NaN where there is none that readers take.
+    pub fn snap(&self, level: Level, scale: f32, shift: f32) -> (f32, f32) {
+        let mut stored = [scale];
+        fit::round(level, self.scale_type(), &mut stored);
+        let [scale] = stored;
+        let signed = self.search == Search::MseSigned || matches!(self.arithmetic, Arithmetic::Affine { .. });
+        if !scale.is_finite() || scale == 0.0 || scale < 0.0 && !signed {
+            return (f32::NAN, f32::NAN);
+        }
+        match self.arithmetic {
+            Arithmetic::ZeroPoints { bits, .. } => (scale, -(scale * zero_point(bits, scale, shift))),
+            Arithmetic::Affine { .. } => {
+                let mut stored = [shift];
+                if let Stored::Numbers(tensor) = &self.layout.offsets {
+                    fit::round(level, self.layout.tensors[*tensor].dtype, &mut stored);
+                }
+                (scale, stored[0])
+            }
+            _ => (scale, 0.0),
+        }
+    }
+
+    /// The weights that readers make of records of rows.
+    pub fn values(&self, records: &[u8], values: &mut [f32]) {
+        let Some(points) = self.points() else { return };
+        let (columns, groups) = (self.layout.size[1], self.layout.grid.groups);
+        for (record, values) in records.chunks_exact(self.record_bytes()).zip(values.chunks_exact_mut(columns)) {
+            let (codes, words) = record.split_at(columns);
+            let word = |at: usize| f32::from_le_bytes(words[4 * at..4 * at + 4].try_into().expect("4 bytes"));
+            for (at, (value, code)) in values.iter_mut().zip(codes).enumerate() {
+                let group = at / self.group();
+                let (scale, offset) = (word(group), word(groups + group));
+                let shift = match self.arithmetic {
+                    Arithmetic::ZeroPoints { .. } => -(scale * offset),
+                    Arithmetic::Affine { .. } => offset,
+                    _ => 0.0,
+                };
+                *value = scale * points.value(*code) + shift;
+            }
+        }
+    }
+
     /// Writes the records of rows with these codes, counted from 0.
     pub fn record(&self, codes: &[u8], numbers: &Numbers, records: &mut [u8]) {
         let (columns, groups) = (self.layout.size[1], self.layout.grid.groups);
@@ -89,6 +132,27 @@ impl Coder {
                 .for_each(|(word, number)| word.copy_from_slice(&number.to_le_bytes()));
         }
     }
+}
+
+impl Numbers {
+    /// Replaces all of them by scales and shifts that [`Coder::snap`] gave, or that were there.
+    pub fn set(&mut self, coder: &Coder, scales: &[f32], shifts: &[f32]) {
+        match coder.arithmetic {
+            Arithmetic::ZeroPoints { bits, .. } => {
+                let numbers = self.offsets.iter_mut().zip(scales.iter().zip(shifts));
+                numbers.for_each(|(zero, (scale, shift))| *zero = zero_point(bits, *scale, *shift));
+            }
+            Arithmetic::Affine { .. } => self.offsets.copy_from_slice(shifts),
+            _ => {}
+        }
+        self.scales.copy_from_slice(scales);
+        self.shifts.copy_from_slice(shifts);
+    }
+}
+
+/// The zero point of a shift.
+fn zero_point(bits: u32, scale: f32, shift: f32) -> f32 {
+    (-shift / scale).round_ties_even().clamp(0.0, levels(bits))
 }
 
 impl Given<'_> {

@@ -17,7 +17,7 @@ const TOLERANCE: f64 = 0.002;
 const LETTERS: &[u8] = b"  eetaaThcpil\n";
 
 /// As in `golden/forward.py`.
-fn text() -> String {
+pub(crate) fn text() -> String {
     let mut state = 1u64;
     let letters = std::iter::repeat_with(|| {
         state = (state * 1_103_515_245 + 12_345) % (1 << 31);

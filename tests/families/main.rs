@@ -12,6 +12,7 @@ mod defects;
 mod described;
 mod experts;
 mod forward;
+mod rounding;
 
 use std::fs;
 use std::path::{Path, PathBuf};
