@@ -185,6 +185,9 @@ pub(super) struct QuantizeArgs {
         help_heading = "Importance"
     )]
     pub method: Option<Method>,
+    /// With --method gptq and one type: layers see what is written of those before them, not the model's own; takes twice the time
+    #[arg(long, requires = "method", help_heading = "Importance")]
+    pub sequential: bool,
     /// Use the matrix only for tensors whose name contains this
     #[arg(
         long,

@@ -66,7 +66,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     let facts = plan::Input { path, weights, model, published: published.as_ref(), importance: summary.as_ref() };
     let plan = plan::plan(&facts, &request)?;
     let run = Run::new(&plan, &facts, &importance, settings)?;
-    let schedule = args.method.map(|_| rounding::schedule(&input, run.goals(), args.max_memory)).transpose()?;
+    let schedule = args.method.map(|_| rounding::schedule(args, &input, run.goals())).transpose()?;
 
     if !args.quiet {
         warn(&input, &plan);

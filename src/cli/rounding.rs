@@ -32,8 +32,13 @@ pub(super) enum Method {
 const LISTED: usize = 6;
 
 /// What would be rounded.
-pub(super) fn schedule<'a>(input: &Input, goals: Vec<Goal<'a>>, limit: u64) -> Result<Schedule<'a>> {
-    let schedule = Schedule::new(goals, &input.model, limit)?;
+pub(super) fn schedule<'a>(args: &QuantizeArgs, input: &Input, goals: Vec<Goal<'a>>) -> Result<Schedule<'a>> {
+    let schedule = Schedule::new(goals, &input.model, args.max_memory)?;
+    if args.sequential && !schedule.is_single() {
+        bail!(
+            "--sequential takes one type: layers cannot see what is written of those before them in two; run the command once for each"
+        );
+    }
     if schedule.needs().tensors == 0 {
         bail!(
             "--method gptq has nothing to do: of the types asked for, no layer's tensors are of one whose levels can be chosen \
@@ -56,7 +61,7 @@ pub(super) fn round(
     let folder = Store::folder(&plan.outputs[0].path);
     signals::listen()?;
     check_room(plan, schedule, &folder)?;
-    let settings = Settings { force: args.force, ..Settings::new(Level::from_env()?) };
+    let settings = Settings { force: args.force, sequential: args.sequential, ..Settings::new(Level::from_env()?) };
     let display = Layers::new(args.quiet);
     let show = |errors: LayerErrors| {
         let LayerErrors { layer, before, after } = errors;

@@ -3,8 +3,8 @@
 //! The text goes through the model layer by layer ([`crate::forward`]). Of the inputs of every linear layer the second moment is
 //! measured (`moment`) and factored (`factor`); then the matrices that see these inputs are rounded column by column,
 //! each column making up for the errors of those before it (`rows`), on the scales that the plain quantizer
-//! finds, and scales and levels are fitted to each other again (`descent`). Layers that follow see what is written of those
-//! before them (`replaced`). So files keep their format, size and readers. Moments exist a few at a time: as many as the memory
+//! finds, and scales and levels are fitted to each other again (`descent`). Layers that follow may see what is written of
+//! those before them (`replaced`). So files keep their format, size and readers. Moments exist a few at a time: as many as the memory
 //! holds, for which a layer may have to be run several times. What is rounded lies in a folder beside the output until the run
 //! ends (`store`).
 
@@ -52,8 +52,8 @@ pub struct Settings {
     pub least_tokens: f32,
     /// How often levels and scales are looked at again, once all are chosen.
     pub sweeps: usize,
-    /// Later layers see what is written of those before them, not the model's own weights; where every tensor is written in one
-    /// type only.
+    /// Later layers see what is written of those before them, not the model's own weights. For this every tensor is written in
+    /// one type only ([`Schedule::is_single`]); where it is in two, layers see the model's own.
     pub sequential: bool,
     /// Results of another run may be removed.
     pub force: bool,
@@ -64,7 +64,7 @@ pub struct Settings {
 impl Settings {
     /// The usual ones.
     pub fn new(level: Level) -> Self {
-        Self { damping: 0.01, least_tokens: 0.125, sweeps: 2, sequential: true, force: false, level }
+        Self { damping: 0.01, least_tokens: 0.125, sweeps: 2, sequential: false, force: false, level }
     }
 }
 

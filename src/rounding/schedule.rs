@@ -117,6 +117,11 @@ impl<'a> Schedule<'a> {
         self.places.as_ref()
     }
 
+    /// True if no tensor is written in two types.
+    pub fn is_single(&self) -> bool {
+        self.places.is_some()
+    }
+
     /// The entry of an importance matrix that weighs a goal, and its first matrix that is meant.
     pub(super) fn entry(&self, number: usize) -> (&str, usize) {
         let (name, matrix) = &self.entries[number];

@@ -64,7 +64,6 @@ fn a_given_matrix_takes_the_place_of_a_measured_one() {
         .arg(file("text.txt.gguf"))
         .assert()
         .success();
-    // of two types layers do not see what is written, so that the matrix is the model's own in either run
     let both = |name: &str| {
         fs::create_dir(file(name)).unwrap();
         let mut command = quantize();
@@ -98,6 +97,9 @@ fn what_makes_no_sense_is_refused() {
     assert_refused(&output, &["--method gptq has nothing to do", "Q2_K"]);
     let output = quantize().args([FIXTURE, "-t", "Q4_K_M", "--method", "gptq"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
+    let two = [FIXTURE, "-t", "Q3_K_M,Q4_0", "--method", "gptq", "--sequential", "--calibrate"];
+    let output = quantize().args(two).arg(&text).arg("-o").arg(folder.path()).output().unwrap();
+    assert_refused(&output, &["--sequential takes one type"]);
     let both = ["--imatrix", "m.gguf", "--calibrate", "text.txt"];
     let output = quantize().args([FIXTURE, "-t", "Q4_K_M"]).args(both).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
