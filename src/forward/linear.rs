@@ -84,9 +84,8 @@ impl Machine<'_> {
         }
         observer.input(&tensor, part, input.part(0, input.columns));
         let dtype = self.tensors.dtype(&tensor).unwrap_or(Dtype::F32);
-        let mut output = self.multiply(&reader, index * rows..(index + 1) * rows, dtype, input, &|rows, slab| {
-            observer.replace(&tensor, rows, slab)
-        })?;
+        let rows_of_part = index * rows..(index + 1) * rows;
+        let mut output = self.multiply(&reader, rows_of_part, dtype, input, (&tensor, observer))?;
         let scales = self.tensors.vector(&format!("{name}.scale"), &[1, of])?;
         if let Some(scale) = scales.get(index).or(scales.first()) {
             output.scale(*scale);
@@ -98,14 +97,14 @@ impl Machine<'_> {
         Ok(output)
     }
 
-    /// `input` times the transpose of these rows of a matrix, once `replace` has seen their weights.
+    /// `input` times the transpose of these rows of a matrix, of `tensor`, once the observer has seen their weights.
     pub(super) fn multiply(
         &self,
         reader: &TensorReader<'_>,
         rows: Range<usize>,
         dtype: Dtype,
         input: &Matrix,
-        replace: &dyn Fn(Range<usize>, &mut [f32]) -> Result<(), pipeline::Error>,
+        (tensor, observer): (&str, &dyn Observer),
     ) -> Result<Matrix, Error> {
         let (first, rows) = (rows.start, rows.len());
         let columns = input.columns;
@@ -123,7 +122,7 @@ impl Machine<'_> {
             let count = at_once.min(rows - done);
             let slab = &mut slab[..count * columns];
             reader.read(first + done..first + done + count, slab)?;
-            replace(first + done..first + done + count, slab)?;
+            observer.replace(tensor, first + done..first + done + count, slab)?;
             let RowsMut { data, rows, columns: _, stride } = output.part_mut(done, count);
             let out = RowsMut { data, rows, columns: count, stride };
             self.product.rows_by_rows(factor.part(0, columns), Rows::dense(slab, columns), out, Threads::All);
