@@ -8,6 +8,8 @@ use std::ops::Range;
 use weightmill_formats::{Source, TensorInfo};
 use weightmill_kernels::{Dtype, Level, dequantize};
 
+use crate::folding::Factors;
+
 /// A source and the weights in it.
 pub struct Weights {
     source: Box<dyn Source>,
@@ -25,6 +27,8 @@ pub struct Weight {
     pub dtype: Dtype,
     /// How it is stored.
     pub storage: Storage,
+    /// What its values are multiplied with once they are decoded: the scales that are folded into it.
+    pub factors: Option<Factors>,
 }
 
 /// How a weight is stored.
@@ -105,9 +109,29 @@ impl Weights {
         weight.parts().into_iter().map(|part| self.source.tensors()[part].bytes).sum()
     }
 
-    /// Decodes a rectangle of `weight`, seen as `[rows, columns]`, into `dst`. For types with blocks of several
-    /// weights the columns are whole blocks.
+    /// Gives weight number `weight` factors, in place of those that it has.
+    pub fn fold(&mut self, weight: usize, factors: Factors) {
+        self.list[weight].factors = Some(factors);
+    }
+
+    /// Decodes a rectangle of `weight`, seen as `[rows, columns]`, into `dst`, its factors included. For types with blocks of
+    /// several weights the columns are whole blocks.
     pub fn decode(&self, weight: &Weight, level: Level, rows: Range<usize>, columns: Range<usize>, dst: &mut [f32]) {
+        self.decode_stored(weight, level, rows.clone(), columns.clone(), dst);
+        if let Some(factors) = &weight.factors {
+            factors.apply(weight, rows, columns, dst);
+        }
+    }
+
+    /// The same without its factors.
+    pub(crate) fn decode_stored(
+        &self,
+        weight: &Weight,
+        level: Level,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        dst: &mut [f32],
+    ) {
         match &weight.storage {
             Storage::Encoded(encoded) => encoded.decode(self.source(), level, rows, columns, dst),
             Storage::Plain(index) => {
@@ -148,6 +172,7 @@ impl Weight {
             shape: tensor.shape.clone(),
             dtype: tensor.dtype,
             storage: Storage::Plain(index),
+            factors: None,
         }
     }
 
@@ -170,6 +195,11 @@ impl Weight {
     /// Weights per row.
     pub fn columns(&self) -> usize {
         self.shape.last().map_or(1, |columns| *columns as usize)
+    }
+
+    /// Rows of each of its matrices; a vector is one row.
+    pub fn matrix_rows(&self) -> usize {
+        self.shape.iter().rev().nth(1).map_or(1, |rows| *rows as usize)
     }
 
     /// Number of weights.

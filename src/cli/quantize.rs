@@ -12,7 +12,8 @@ use weightmill::input::Input;
 use weightmill::pipeline::{self, Chosen, Control, Repair, Run, Settings};
 use weightmill::plan::{self, ImportanceSummary, Plan, Report, Table};
 use weightmill::preflight::Preflight;
-use weightmill::rounding::{Report as RoundingReport, Rounded, Schedule};
+use weightmill::rounding::scales::{ScalePlan, ScaleReport, Scales};
+use weightmill::rounding::{Choice, Report as RoundingReport, Rounded, Schedule, Settings as RoundingSettings};
 use weightmill_formats::{Importance, imatrix};
 use weightmill_kernels::Level;
 
@@ -20,7 +21,8 @@ use super::args::{QuantizeArgs, pickles};
 use super::evaluate::ForwardArgs;
 use super::message::{printable, say};
 use super::progress::Display;
-use super::{UsageError, calibrate, destination, request, rounding, signals};
+use super::rounding::Method;
+use super::{UsageError, calibrate, destination, request, rounding, scaling, signals};
 
 pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     let targets = request::targets(args)?;
@@ -36,7 +38,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         force: args.force,
     };
     let path = args.input.as_deref().expect("clap requires it");
-    let input = Input::open(path, pickles(args.allow_pickle), &request::choices(args)?)?;
+    let mut input = Input::open(path, pickles(args.allow_pickle), &request::choices(args)?)?;
     if !args.require_license.is_empty() {
         input.license().require(&args.require_license)?;
     }
@@ -59,7 +61,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         }
         (None, None) => None,
     };
-    let (importance, summary) = match matrix {
+    let (mut importance, summary) = match matrix {
         Some((path, matrix)) => {
             let importance = matrix.into_importance();
             let summary = ImportanceSummary::of(&path, &importance);
@@ -69,11 +71,21 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     };
     let wants_folder = targets.iter().any(|target| target.is_folder());
     let published = if wants_folder { Some(input.publish()?) } else { None };
+    let folding = match args.method {
+        Some(Method::Awq) => Some(scaling::folding(&mut input)?),
+        Some(Method::Gptq) | None => None,
+    };
     let Input { path, weights, model, .. } = &input;
     let facts = plan::Input { path, weights, model, published: published.as_ref(), importance: summary.as_ref() };
     let plan = plan::plan(&facts, &request)?;
     let run = Run::new(&plan, &facts, &importance, settings)?;
-    let schedule = args.method.map(|_| rounding::schedule(&input, run.goals(), args.max_memory)).transpose()?;
+    let schedule = match args.method {
+        Some(Method::Gptq) => Some(rounding::schedule(&input, run.goals(), args.max_memory)?),
+        Some(Method::Awq) => scaling::schedule(&input, run.goals(), args.max_memory)?,
+        None => None,
+    };
+    let scale_plan =
+        folding.as_ref().map(|folding| scaling::plan(&input, run.goals(), folding, args.max_memory)).transpose()?;
 
     if !args.quiet {
         warn(&input, &plan);
@@ -82,11 +94,15 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     let mut preflight = if shown { Some(Preflight::of(&input, &plan, &run)?) } else { None };
     if let Some(preflight) = &mut preflight {
         preflight.rounding = schedule.as_ref().map(Schedule::needs);
+        preflight.scaling = scale_plan.as_ref().map(ScalePlan::needs);
     }
     if args.dry_run {
         let preflight = preflight.expect("looked at above");
         match args.json {
-            true => print_json(&plan, Some(&preflight), preflight.forecast_seconds, run.buffer_bytes(), &[], None)?,
+            true => {
+                let chosen = Choices::default();
+                print_json(&plan, Some(&preflight), preflight.forecast_seconds, run.buffer_bytes(), &[], chosen)?;
+            }
             false => print_tables(&plan, &preflight)?,
         }
         return match run.check() {
@@ -107,14 +123,33 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         plan.outputs.iter().for_each(|output| say(format_args!("{}", Table(output))));
         say(format_args!("{} threads, CPU level {}", settings.threads, settings.level.name()));
     }
-    let rounded = match &schedule {
-        Some(schedule) => {
-            run.check()?;
-            Some(rounding::round(args, &input, &plan, schedule)?)
-        }
-        None => None,
+    if schedule.is_some() || scale_plan.is_some() {
+        run.check()?;
+    }
+    let (Some(folding), Some(scale_plan)) = (&folding, scale_plan) else {
+        let choices = RoundingSettings::new(settings.level);
+        let rounded =
+            schedule.as_ref().map(|schedule| rounding::round(args, &input, &plan, schedule, choices)).transpose()?;
+        return execute(args, &plan, preflight.as_ref(), &run, rounded, None);
     };
-    execute(args, &plan, preflight.as_ref(), &run, rounded)
+    let scales = scaling::choose(args, &input, &plan, &scale_plan)?;
+    drop(scale_plan);
+    drop(schedule);
+    drop(run);
+    // the plan stays; the weights that it is for are others now
+    scaling::fold(folding, &scales.channels, &mut input, (&plan, published.as_ref()), &mut importance)?;
+    let Input { path, weights, model, .. } = &input;
+    let facts = plan::Input { path, weights, model, published: published.as_ref(), importance: summary.as_ref() };
+    let run = Run::new(&plan, &facts, &importance, settings)?;
+    let choices = RoundingSettings {
+        choice: Choice::Scales,
+        folded: Some(scales.digest()),
+        ..RoundingSettings::new(settings.level)
+    };
+    let schedule = scaling::schedule(&input, run.goals(), args.max_memory)?;
+    let rounded =
+        schedule.as_ref().map(|schedule| rounding::round(args, &input, &plan, schedule, choices)).transpose()?;
+    execute(args, &plan, preflight.as_ref(), &run, rounded, Some(scales))
 }
 
 fn execute(
@@ -123,6 +158,7 @@ fn execute(
     preflight: Option<&Preflight>,
     run: &Run<'_>,
     rounded: Option<Rounded>,
+    scales: Option<Scales>,
 ) -> Result<()> {
     if args.calibrate.is_none() {
         signals::listen()?;
@@ -139,9 +175,9 @@ fn execute(
     display.finish();
     let measured = result?;
     let rounding = rounded.as_ref().map(|rounded| rounded.report.clone());
-    if let Some(rounded) = rounded {
-        rounded.remove()?;
-    }
+    let scaling = scales.as_ref().map(|scales| scales.report.clone());
+    rounded.map(Rounded::remove).transpose()?;
+    scales.map(Scales::remove).transpose()?;
     if !args.quiet {
         for Repair { tensor, dtype, blocks } in &measured.repairs {
             say(format_args!(
@@ -168,7 +204,8 @@ fn execute(
     }
     if args.json {
         let memory = measured.memory_bytes.unwrap_or(run.buffer_bytes());
-        print_json(plan, preflight, measured.seconds, memory, &measured.repairs, rounding.as_ref())?;
+        let chosen = Choices { rounding: rounding.as_ref(), scaling: scaling.as_ref() };
+        print_json(plan, preflight, measured.seconds, memory, &measured.repairs, chosen)?;
     }
     Ok(())
 }
@@ -203,9 +240,19 @@ struct Document<'a> {
     /// Blocks that could not be encoded with their importance.
     #[serde(skip_serializing_if = "<[Repair]>::is_empty")]
     repairs: &'a [Repair],
+    #[serde(flatten)]
+    chosen: Choices<'a>,
+}
+
+/// What was chosen on a text.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Choices<'a> {
     /// What calibrated rounding did.
     #[serde(skip_serializing_if = "Option::is_none")]
     rounding: Option<&'a RoundingReport>,
+    /// What scales did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scaling: Option<&'a ScaleReport>,
 }
 
 fn print_json(
@@ -214,9 +261,9 @@ fn print_json(
     seconds: f64,
     memory_bytes: u64,
     repairs: &[Repair],
-    rounding: Option<&RoundingReport>,
+    chosen: Choices<'_>,
 ) -> Result<()> {
-    let document = Document { report: plan.report(seconds, memory_bytes), preflight, repairs, rounding };
+    let document = Document { report: plan.report(seconds, memory_bytes), preflight, repairs, chosen };
     let mut out = BufWriter::new(io::stdout().lock());
     serde_json::to_writer_pretty(&mut out, &document).map_err(io::Error::from)?;
     writeln!(out)?;

@@ -12,7 +12,6 @@ use weightmill::input::Input;
 use weightmill::pipeline::{self, Disk, Goal};
 use weightmill::plan::Plan;
 use weightmill::rounding::{self, LayerErrors, Progress, Report, Rounded, Schedule, Settings, Store};
-use weightmill_kernels::Level;
 
 use super::args::QuantizeArgs;
 use super::evaluate::ForwardArgs;
@@ -23,7 +22,10 @@ use super::{calibrate, signals};
 /// `--method`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Method {
+    /// Levels.
     Gptq,
+    /// Scales that are folded into the model.
+    Awq,
 }
 
 /// Names that a line lists.
@@ -42,17 +44,23 @@ pub(super) fn schedule<'a>(input: &Input, goals: Vec<Goal<'a>>, limit: u64) -> R
 }
 
 /// Rounds what the schedule lists.
-pub(super) fn round(args: &QuantizeArgs, input: &Input, plan: &Plan, schedule: &Schedule<'_>) -> Result<Rounded> {
+pub(super) fn round(
+    args: &QuantizeArgs,
+    input: &Input,
+    plan: &Plan,
+    schedule: &Schedule<'_>,
+    settings: Settings,
+) -> Result<Rounded> {
     let forward = ForwardArgs { max_memory: schedule.forward_memory(), ..ForwardArgs::of_main(args) };
     let options = forward.options(1)?;
     let (_, texts) = calibrate::opened(args.calibrate.as_deref().unwrap_or_default(), forward.context)?;
     let folder = Store::folder(&plan.outputs[0].path);
-    if args.imatrix.is_some() {
+    if args.imatrix.is_some() && settings.folded.is_none() {
         // otherwise that began with measuring a matrix
         signals::listen()?;
     }
     check_room(plan, schedule, &folder)?;
-    let settings = Settings { force: args.force, ..Settings::new(Level::from_env()?) };
+    let settings = Settings { force: args.force, ..settings };
     let display = Layers::new(args.quiet);
     let show = |errors: LayerErrors| {
         let LayerErrors { layer, before, after } = errors;
@@ -121,7 +129,7 @@ fn tell(report: &Report) {
     }
 }
 
-fn listed(names: &[&str]) -> String {
+pub(super) fn listed(names: &[&str]) -> String {
     match names.len() {
         0 => String::new(),
         count if count > LISTED => format!(": {} ...", names[..LISTED].join(", ")),

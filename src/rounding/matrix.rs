@@ -7,7 +7,9 @@ use rayon::prelude::*;
 use weightmill_kernels::Level;
 
 use super::Error;
+use super::clip;
 use super::factor::Factor;
+use super::moment::Moment;
 use super::plain::Plain;
 use super::rows::{self, Grid};
 use super::store::Writing;
@@ -47,8 +49,17 @@ pub(super) struct Matrix<'a> {
     /// Number of the matrix.
     pub number: usize,
     pub reader: &'a TensorReader<'a>,
-    /// Without one the matrix is rounded plainly.
-    pub factor: Option<&'a Factor>,
+    pub basis: &'a Basis,
+}
+
+/// What a choice is made with.
+pub(super) enum Basis {
+    /// Nothing: the matrix is rounded plainly.
+    Plain,
+    /// Levels are chosen.
+    Levels(Factor),
+    /// Scales are; of the moment both halves are there.
+    Scales(Moment),
 }
 
 /// Rows that each of so many threads takes at once in so many bytes.
@@ -103,10 +114,23 @@ impl Matrix<'_> {
             Form::Blocks(dtype) => Plain::of_blocks(level, dtype, columns, &weights, importance),
             Form::Coded(coder, _) => Plain::of_codes(level, coder, rows.clone(), &weights, importance),
         };
-        let Some(Plain { values, run, points, scales, offsets, kept }) = plain else { return Ok(None) };
+        let Some(mut plain) = plain else { return Ok(None) };
+        let mut losses = Losses::default();
+        if let Basis::Scales(moment) = self.basis {
+            let mut spare = Vec::new();
+            let mut lost = |values: &[f32]| {
+                let errors: Vec<f32> = weights.iter().zip(values).map(|(weight, value)| weight - value).collect();
+                if measured { clip::loss(moment, &errors, &mut spare) } else { 0.0 }
+            };
+            losses.before = lost(&plain.values);
+            losses.whole = lost(&vec![0.0; weights.len()]);
+            clip::choose(level, moment, &weights, &mut plain);
+            losses.after = lost(&plain.values);
+        }
+        let Plain { values, run, points, scales, offsets, kept } = plain;
         let grid = Grid { run, points, scales: &scales, offsets: &offsets };
-        let (mut losses, mut chosen) = (Losses::default(), None);
-        if let Some(factor) = self.factor {
+        let mut chosen = None;
+        if let Basis::Levels(factor) = self.basis {
             if measured {
                 let errors: Vec<f32> = weights.iter().zip(&values).map(|(weight, value)| weight - value).collect();
                 losses.before = rows::loss(factor, &errors);

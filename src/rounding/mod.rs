@@ -7,6 +7,7 @@
 //! which a layer may have to be run several times. What is rounded lies in a folder beside the output until the run
 //! ends (`store`).
 
+mod clip;
 mod error;
 mod factor;
 mod matrix;
@@ -14,6 +15,7 @@ mod moment;
 mod plain;
 mod report;
 mod rows;
+pub mod scales;
 mod schedule;
 mod store;
 mod view;
@@ -38,9 +40,22 @@ pub use report::{Figures, Report, RoundedTensor};
 pub use schedule::{Needs, Schedule};
 pub use store::Store;
 
+/// What is chosen with moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The level of every weight, on the plain quantizer's scales.
+    Levels,
+    /// Scales of groups of integers; levels are the nearest.
+    Scales,
+}
+
 /// How rounding is done.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
+    /// What is chosen.
+    pub choice: Choice,
+    /// What tells the weights from those of the source, if scales are folded into them.
+    pub folded: Option<String>,
     /// Added to the diagonal of moments, relative to its mean.
     pub damping: f32,
     /// A matrix that fewer tokens came to, relative to its columns, is rounded plainly.
@@ -54,7 +69,7 @@ pub struct Settings {
 impl Settings {
     /// The usual ones.
     pub fn new(level: Level) -> Self {
-        Self { damping: 0.01, least_tokens: 0.125, force: false, level }
+        Self { choice: Choice::Levels, folded: None, damping: 0.01, least_tokens: 0.125, force: false, level }
     }
 }
 
@@ -179,6 +194,8 @@ fn identity(weights: &Weights, corpus: &Corpus, schedule: &Schedule<'_>, setting
         "source": store::state_of(&weights.source().files()),
         "tokens": [corpus.context, corpus.sequences(), digest(corpus.tokens.iter().copied())],
         "settings": [settings.damping, settings.least_tokens],
+        "choice": format!("{:?}", settings.choice),
+        "folded": settings.folded,
         "tensors": goals.collect::<Vec<_>>(),
     })
 }
