@@ -175,7 +175,7 @@ impl fmt::Display for Preflight {
             let runs = if *passes == 1 { "one run".to_owned() } else { format!("{passes} runs") };
             writeln!(
                 f,
-                "scales     {inputs} inputs, with second moments of {} at a time in {runs} of a layer; takes at least {} of memory",
+                "scales     {inputs} inputs, of which what is measured takes {} at a time in {runs} of a layer; takes at least {} of memory",
                 Size(*moments),
                 Size(*least_memory)
             )?;

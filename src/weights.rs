@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use weightmill_formats::{Source, TensorInfo};
-use weightmill_kernels::{Dtype, Level, dequantize};
+use weightmill_kernels::{Dtype, Level, dequantize, quantize};
 
 use crate::folding::Factors;
 
@@ -119,6 +119,10 @@ impl Weights {
     pub fn decode(&self, weight: &Weight, level: Level, rows: Range<usize>, columns: Range<usize>, dst: &mut [f32]) {
         self.decode_stored(weight, level, rows.clone(), columns.clone(), dst);
         if let Some(factors) = &weight.factors {
+            // what is decoded is rounded before, as it is where there are none: the product is not
+            if weight.encoded().is_some_and(|encoded| encoded.lossless().is_none()) {
+                round(level, weight.dtype, dst);
+            }
             factors.apply(weight, rows, columns, dst);
         }
     }
@@ -213,5 +217,15 @@ impl Weight {
             Storage::Plain(_) => None,
             Storage::Encoded(encoded) => Some(encoded.as_ref()),
         }
+    }
+}
+
+/// Rounds values to those that a type has.
+fn round(level: Level, dtype: Dtype, values: &mut [f32]) {
+    let mut bytes = [0; 512];
+    for values in values.chunks_mut(bytes.len() / size_of::<f32>()) {
+        let bytes = &mut bytes[..values.len() * dtype.info().block_bytes];
+        quantize(level, dtype, values, values.len(), None, bytes);
+        dequantize(level, dtype, bytes, values);
     }
 }

@@ -31,6 +31,9 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
             "--imatrix and --calibrate both give importance: choose one, or say with --method what the text is for";
         return Err(UsageError(text.to_owned()).into());
     }
+    if let Some(method) = args.method.and_then(Method::of_scales) {
+        scaling::check(method, targets)?;
+    }
     let settings = Settings {
         threads: args.threads.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
         max_memory: args.max_memory,
@@ -71,10 +74,8 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     };
     let wants_folder = targets.iter().any(|target| target.is_folder());
     let published = if wants_folder { Some(input.publish()?) } else { None };
-    let folding = match args.method {
-        Some(Method::Awq) => Some(scaling::folding(&mut input)?),
-        Some(Method::Gptq) | None => None,
-    };
+    let scaling = args.method.and_then(Method::of_scales);
+    let folding = scaling.map(|method| scaling::folding(&mut input, method)).transpose()?;
     let Input { path, weights, model, .. } = &input;
     let facts = plan::Input { path, weights, model, published: published.as_ref(), importance: summary.as_ref() };
     let plan = plan::plan(&facts, &request)?;
@@ -82,10 +83,12 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     let schedule = match args.method {
         Some(Method::Gptq) => Some(rounding::schedule(&input, run.goals(), args.max_memory)?),
         Some(Method::Awq) => scaling::schedule(&input, run.goals(), args.max_memory)?,
-        None => None,
+        Some(Method::SmoothQuant) | None => None,
     };
-    let scale_plan =
-        folding.as_ref().map(|folding| scaling::plan(&input, run.goals(), folding, args.max_memory)).transpose()?;
+    let scale_plan = match (scaling, &folding) {
+        (Some(method), Some(folding)) => Some(scaling::plan(&input, method, run.goals(), folding, args.max_memory)?),
+        _ => None,
+    };
 
     if !args.quiet {
         warn(&input, &plan);
@@ -146,7 +149,10 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         folded: Some(scales.digest()),
         ..RoundingSettings::new(settings.level)
     };
-    let schedule = scaling::schedule(&input, run.goals(), args.max_memory)?;
+    let schedule = match args.method {
+        Some(Method::Awq) => scaling::schedule(&input, run.goals(), args.max_memory.saturating_sub(folding.bytes()))?,
+        _ => None,
+    };
     let rounded =
         schedule.as_ref().map(|schedule| rounding::round(args, &input, &plan, schedule, choices)).transpose()?;
     execute(args, &plan, preflight.as_ref(), &run, rounded, Some(scales))

@@ -11,7 +11,7 @@ use weightmill::forward::Machine;
 use weightmill::input::Input;
 use weightmill::pipeline::{self, Disk, Goal};
 use weightmill::plan::Plan;
-use weightmill::rounding::{self, LayerErrors, Progress, Report, Rounded, Schedule, Settings, Store};
+use weightmill::rounding::{self, LayerErrors, Progress, Report, Rounded, Schedule, Settings, Store, scales};
 
 use super::args::QuantizeArgs;
 use super::evaluate::ForwardArgs;
@@ -26,6 +26,20 @@ pub(super) enum Method {
     Gptq,
     /// Scales that are folded into the model.
     Awq,
+    /// The same, for activations of 8 bits.
+    #[value(name = "smoothquant")]
+    SmoothQuant,
+}
+
+impl Method {
+    /// How scales are chosen, if any are.
+    pub fn of_scales(self) -> Option<scales::Method> {
+        match self {
+            Method::Gptq => None,
+            Method::Awq => Some(scales::Method::Awq),
+            Method::SmoothQuant => Some(scales::Method::SmoothQuant),
+        }
+    }
 }
 
 /// Names that a line lists.

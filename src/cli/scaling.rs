@@ -1,4 +1,4 @@
-//! `--method awq`: scales that are folded into the model before it is quantized.
+//! `--method awq` and `--method smoothquant`: scales that are folded into the model before it is quantized.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use weightmill::corpus::Corpus;
 use weightmill::evaluate::Step;
-use weightmill::folding::Folding;
+use weightmill::folding::{Folding, Link, Origin};
 use weightmill::forward::Machine;
 use weightmill::input::Input;
 use weightmill::model::Map;
 use weightmill::pipeline::Goal;
 use weightmill::plan::Plan;
 use weightmill::publish::Published;
-use weightmill::rounding::scales::{ScalePlan, ScaleReport, Scales, search};
+use weightmill::rounding::scales::{Method, ScalePlan, ScaleReport, ScaledInput, Scales, search};
 use weightmill::rounding::{LayerErrors, Progress, Schedule, Settings};
+use weightmill::target::Target;
 use weightmill_formats::Importance;
 use weightmill_kernels::{Dtype, Level};
 
@@ -23,14 +24,34 @@ use super::evaluate::ForwardArgs;
 use super::message::say;
 use super::progress::Layers;
 use super::rounding::listed;
-use super::{calibrate, signals};
+use super::{UsageError, calibrate, signals};
+
+/// The scheme whose inputs are rounded.
+const ROUNDS_INPUTS: &str = "w8a8";
+
+/// Fails if a method makes no sense with what is asked for.
+pub(super) fn check(method: Method, targets: &[Target]) -> Result<()> {
+    let rounds_inputs = |target: &Target| target.name() == ROUNDS_INPUTS;
+    match targets.iter().find(|target| method == Method::SmoothQuant && !rounds_inputs(target)) {
+        None => Ok(()),
+        Some(other) => {
+            let text = format!(
+                "--method smoothquant is for {ROUNDS_INPUTS}, whose inputs are rounded to 8 bits; {} is better off with awq",
+                other.name()
+            );
+            Err(UsageError(text).into())
+        }
+    }
+}
 
 /// Finds what can be folded, and says so to the weights: the plan then knows which will be others than those that are stored.
-pub(super) fn folding(input: &mut Input) -> Result<Folding> {
-    let folding = Folding::new(&input.model, &input.weights, &|_| true)?;
+pub(super) fn folding(input: &mut Input, method: Method) -> Result<Folding> {
+    let wanted = |link: &Link| method == Method::Awq || matches!(link.origin, Origin::Norm(_));
+    let folding = Folding::new(&input.model, &input.weights, &wanted)?;
     if folding.links().is_empty() {
         bail!(
-            "--method awq: of architecture {} nothing is known that scales could be folded into",
+            "--method {}: of architecture {} nothing is known that scales could be folded into",
+            name(method),
             input.model.architecture
         );
     }
@@ -38,13 +59,27 @@ pub(super) fn folding(input: &mut Input) -> Result<Folding> {
     Ok(folding)
 }
 
+fn name(method: Method) -> &'static str {
+    match method {
+        Method::Awq => "awq",
+        Method::SmoothQuant => "smoothquant",
+    }
+}
+
 /// What scales would be chosen for.
-pub(super) fn plan<'a>(input: &Input, goals: Vec<Goal<'a>>, folding: &'a Folding, limit: u64) -> Result<ScalePlan<'a>> {
-    let plan = ScalePlan::new(goals, &input.model, folding, limit)?;
+pub(super) fn plan<'a>(
+    input: &Input,
+    method: Method,
+    goals: Vec<Goal<'a>>,
+    folding: &'a Folding,
+    limit: u64,
+) -> Result<ScalePlan<'a>> {
+    let plan = ScalePlan::new(method, goals, &input.model, folding, limit)?;
     if plan.needs().inputs == 0 {
         bail!(
-            "--method awq has nothing to do: of the types asked for, none is one that rounds single weights \
-             (Q2_K to Q6_K, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, IQ4_XS, and folders of integers)"
+            "--method {} has nothing to do: of the types asked for, none is one that rounds single weights \
+             (Q2_K to Q6_K, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, IQ4_XS, and folders of integers)",
+            name(method)
         );
     }
     Ok(plan)
@@ -134,17 +169,24 @@ fn tell(report: &ScaleReport) {
     if report.resumed > 0 {
         say(format_args!("scales of {} inputs were chosen by an earlier run", report.resumed));
     }
-    let unchanged: Vec<&str> = (report.scaled.iter().filter(|input| input.is_unchanged()))
-        .map(|input| input.into.first().map_or("", String::as_str))
-        .collect();
+    let first = |input: &'_ ScaledInput| input.into.first().cloned().unwrap_or_default();
+    let of = |wanted: &dyn Fn(&ScaledInput) -> bool| -> Vec<String> {
+        report.scaled.iter().filter(|input| wanted(input)).map(first).collect()
+    };
+    let few = of(&|input| input.figures.plain_matrices > 0);
+    let unchanged = of(&|input| input.figures.plain_matrices == 0 && input.is_unchanged());
+    let names = |names: &[String]| listed(&names.iter().map(String::as_str).collect::<Vec<_>>());
     say(format_args!(
-        "{} inputs scaled on {} tokens: squared errors of outputs are {:.3} of those without scales; none are better than none for {}{}",
-        report.scaled.len() - unchanged.len(),
+        "{} inputs scaled on {} tokens: squared errors of outputs are {:.3} of those without scales; no scales are better for {}{}",
+        report.scaled.len() - unchanged.len() - few.len(),
         report.tokens,
         report.ratio(),
         unchanged.len(),
-        listed(&unchanged)
+        names(&unchanged)
     ));
+    if !few.is_empty() {
+        say(format_args!("{} inputs keep their scale, as too few tokens came to them{}", few.len(), names(&few)));
+    }
     let mut reasons: Vec<_> = report.unscaled.iter().map(|unscaled| unscaled.because).collect();
     reasons.sort();
     reasons.dedup();

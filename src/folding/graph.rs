@@ -79,12 +79,12 @@ impl Layer<'_> {
         let (first, before, after) = (self.has("attn_norm"), self.has("ffn_norm"), self.has("post_attention_norm"));
         let mut found = Vec::new();
         match (before, after) {
-            (false, false) => found.push(self.norm("attn_norm", [attention, network].concat())),
+            (false, false) => found.extend(self.norm("attn_norm", [attention, network].concat())),
             _ => {
-                found.push(self.norm("attn_norm", attention));
+                found.extend(self.norm("attn_norm", attention));
                 let of_result = after && (before || !first);
                 let name = if before || of_result { "ffn_norm" } else { "post_attention_norm" };
-                found.push(self.norm(name, network));
+                found.extend(self.norm(name, network));
             }
         }
         found.extend(self.attention());
@@ -99,22 +99,19 @@ impl Layer<'_> {
         found
     }
 
-    /// From a norm to what sees its result.
-    fn norm(&self, name: &str, users: Vec<User>) -> Result<Link, Unlinked> {
-        let Some(measured) = users.first().cloned() else {
-            return Err(Unlinked { tensor: self.name(name), because: Why::Unknown });
-        };
-        let tensor = measured.tensor.clone();
+    /// From a norm to what sees its result; without it a reason for all of that.
+    fn norm(&self, name: &str, users: Vec<User>) -> Vec<Result<Link, Unlinked>> {
+        let Some(measured) = users.first().cloned() else { return Vec::new() };
         match self.shape(name) {
-            None => Err(Unlinked { tensor, because: Why::NoNorm }),
-            Some(shape) => Ok(Link {
+            None => users.into_iter().map(|user| Err(Unlinked { tensor: user.tensor, because: Why::NoNorm })).collect(),
+            Some(shape) => vec![Ok(Link {
                 layer: self.number,
                 origin: Origin::Norm(self.name(name)),
                 channels: shape.iter().product::<u64>() as usize,
                 users,
                 columns: Columns::Same,
                 measured,
-            }),
+            })],
         }
     }
 
@@ -125,7 +122,7 @@ impl Layer<'_> {
         if settings.latent.is_some() {
             let mut found = Vec::new();
             if self.has("attn_q_b") {
-                found.push(self.norm("attn_q_a_norm", self.users(&["attn_q_b"])));
+                found.extend(self.norm("attn_q_a_norm", self.users(&["attn_q_b"])));
             }
             let keys = if self.has("attn_k_b") { "attn_k_b" } else { "attn_kv_b" };
             found.push(Err(Unlinked { tensor: format!("{}.weight", self.name(keys)), because: Why::Latent }));

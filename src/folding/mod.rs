@@ -47,6 +47,8 @@ pub enum Why {
     Storage,
     /// The graph has something else there.
     Unknown,
+    /// It is in none of the layers that are run.
+    Outside,
 }
 
 impl std::fmt::Display for Why {
@@ -57,6 +59,7 @@ impl std::fmt::Display for Why {
             Why::Latent => "latent attention",
             Why::Storage => "weights before it that are stored with others",
             Why::Unknown => "nothing before it that is known",
+            Why::Outside => "in none of the layers that are run",
         })
     }
 }

@@ -95,6 +95,12 @@ fn folded_models_compute_the_same() {
             }
         }
     }
-    eprintln!("{seen:#?}");
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+    let kinds = |wanted: &str| seen.iter().find(|(name, _)| name == wanted).map(|(_, kinds)| *kinds);
+    assert_eq!(kinds("llama as checkpoint"), Some([true; 3]));
+    assert_eq!(kinds("qwen3_moe as GGUF"), Some([true; 3]));
+    // no norms before, but one in every head and a gated network
+    assert_eq!(kinds("olmo2 as checkpoint"), Some([false, true, true]));
+    // a function follows the only branch
+    assert_eq!(kinds("starcoder2 as GGUF"), Some([true, true, false]));
 }

@@ -1,10 +1,13 @@
-//! Scales of the inputs of layers, chosen on a text and folded into what comes before (AWQ, arXiv 2306.00978): a column whose inputs
-//! are large is enlarged before it is rounded, and so loses less.
+//! Scales of the inputs of layers, chosen on a text and folded into what comes before: AWQ (arXiv 2306.00978) enlarges columns
+//! whose inputs are large before they are rounded, so that they lose less; SmoothQuant (arXiv 2211.10438) makes inputs more even
+//! that are rounded themselves.
 //!
-//! For every link of a model ([`crate::folding`]) the second moment of its channels is measured, as for calibrated rounding. A
-//! grid of scales, which follow from the size of inputs and weights, is tried on rows of the matrices behind it: what is compared
-//! is the error of their outputs on the text. The model that is run stays as it is, for folding does not change what it computes.
+//! For every link of a model ([`crate::folding`]) its channels are measured: for AWQ their second moment, as for calibrated
+//! rounding, for SmoothQuant their ranges and some tokens. Several sets of scales, which follow from the size of inputs and
+//! weights, are tried on rows of the matrices behind it, and compared by the error of their outputs on the text. The model that is
+//! run stays as it is, for folding does not change what it computes.
 
+mod evidence;
 mod grid;
 mod plan;
 mod report;
@@ -14,8 +17,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use self::evidence::Collected;
 use self::trial::Trial;
-use super::moment::Moments;
 use super::store::{self, Store};
 use super::{Error, Figures, LayerErrors, Progress, Settings, digest};
 use crate::corpus::Corpus;
@@ -25,6 +28,15 @@ use crate::weights::Weights;
 
 pub use plan::{ScaleNeeds, ScalePlan};
 pub use report::{ScaleReport, ScaledInput};
+
+/// How scales are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// By the error that rounded weights make.
+    Awq,
+    /// By the error that rounded inputs and weights make, both of 8 bits.
+    SmoothQuant,
+}
 
 /// Scales that were chosen.
 pub struct Scales {
@@ -84,16 +96,16 @@ pub fn search(
         let last = passes.len().saturating_sub(1);
         for (number, pass) in passes.iter().enumerate() {
             let sites: Vec<_> = pass.iter().map(|link| (plan.site(*link), links[*link].width())).collect();
-            let mut moments = Moments::new(sites.iter().map(|(site, columns)| (site, *columns)));
+            let mut collected = Collected::new(plan.method(), &sites, corpus.tokens.len());
             match number == last {
-                true => machine.layer(layer, &mut stream, &mut moments),
-                false => machine.observe(layer, &mut stream, &mut moments),
+                true => machine.layer(layer, &mut stream, &mut collected),
+                false => machine.observe(layer, &mut stream, &mut collected),
             }
             .map_err(cancelled)?;
             for &link in pass {
                 machine.check_cancelled().map_err(cancelled)?;
-                let moment = moments.by_site.remove(&plan.site(link)).expect("measured before");
-                let (channels, figures) = Trial::new(plan, link, weights, settings)?.choose(moment)?;
+                let evidence = collected.take(&plan.site(link)).expect("measured before");
+                let (channels, figures) = Trial::new(plan, link, weights, settings)?.choose(&evidence)?;
                 let writing = store.create(link, bytes(channels.len()))?;
                 let data: Vec<u8> = channels.iter().flat_map(|scale| scale.to_le_bytes()).collect();
                 writing.write(&data, 0)?;
@@ -141,7 +153,7 @@ fn identity(weights: &Weights, corpus: &Corpus, plan: &ScalePlan<'_>, settings: 
     });
     json!({
         "program": env!("CARGO_PKG_VERSION"),
-        "method": "awq",
+        "method": format!("{:?}", plan.method()),
         "source": store::state_of(&weights.source().files()),
         "tokens": [corpus.context, corpus.sequences(), digest(corpus.tokens.iter().copied())],
         "settings": [settings.least_tokens],

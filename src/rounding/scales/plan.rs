@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::super::moment::{Moment, Site};
+use super::super::moment::Site;
 use super::super::{Error, Figures};
+use super::Method;
+use super::evidence::Evidence;
 use super::report::{ScaleReport, ScaledInput};
 use crate::folding::{Folding, Link, Unlinked, Why};
 use crate::model::Model;
@@ -20,6 +22,7 @@ const SHARE_OF_MOMENTS: (u64, u64) = (5, 8);
 
 /// What scales are chosen for.
 pub struct ScalePlan<'a> {
+    method: Method,
     folding: &'a Folding,
     goals: Vec<Goal<'a>>,
     /// Of every link the goals and the matrices in them that it leads to.
@@ -50,7 +53,13 @@ impl<'a> ScalePlan<'a> {
     ///
     /// # Errors
     /// If the memory does not suffice for one of the moments.
-    pub fn new(goals: Vec<Goal<'a>>, model: &Model, folding: &'a Folding, max_memory: u64) -> Result<Self, Error> {
+    pub fn new(
+        method: Method,
+        goals: Vec<Goal<'a>>,
+        model: &Model,
+        folding: &'a Folding,
+        max_memory: u64,
+    ) -> Result<Self, Error> {
         let mut links: HashMap<&str, Vec<(Option<usize>, usize)>> = HashMap::new();
         for (number, link) in folding.links().iter().enumerate() {
             for user in &link.users {
@@ -77,14 +86,14 @@ impl<'a> ScalePlan<'a> {
             }
             if !found && !unscaled.iter().any(|known| known.tensor == goal.tensor.name) {
                 let reason = folding.unlinked().iter().find(|unlinked| unlinked.tensor == name);
-                let because = reason.map_or(Why::Unknown, |unlinked| unlinked.because);
+                let because = reason.map_or(Why::Outside, |unlinked| unlinked.because);
                 unscaled.push(Unlinked { tensor: goal.tensor.name.clone(), because });
             }
         }
-        let mut plan = Self { folding, goals, users, unscaled, moments: 0, max_memory };
+        let mut plan = Self { method, folding, goals, users, unscaled, moments: 0, max_memory };
         for link in folding.links().iter().zip(&plan.users).filter(|(_, users)| !users.is_empty()).map(|(link, _)| link)
         {
-            let needed = Moment::bytes(link.width()).saturating_add(BESIDE).saturating_add(folding.bytes());
+            let needed = plan.evidence(link).saturating_add(BESIDE).saturating_add(folding.bytes());
             if needed > max_memory {
                 let (tensor, columns) = (link.measured.tensor.clone(), link.width());
                 return Err(Error::Memory { tensor, columns, needed, limit: max_memory });
@@ -97,6 +106,16 @@ impl<'a> ScalePlan<'a> {
     /// The links.
     pub fn folding(&self) -> &'a Folding {
         self.folding
+    }
+
+    /// How scales are chosen.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// Bytes of what is measured of a link.
+    fn evidence(&self, link: &Link) -> u64 {
+        Evidence::bytes(self.method, link.width())
     }
 
     pub(super) fn goals(&self) -> &[Goal<'a>] {
@@ -120,7 +139,7 @@ impl<'a> ScalePlan<'a> {
 
     /// Memory for the forward pass beside the moments.
     pub fn forward_memory(&self) -> u64 {
-        self.max_memory - self.moments - self.folding.bytes()
+        self.max_memory.saturating_sub(self.moments).saturating_sub(self.folding.bytes())
     }
 
     /// The links of the runs of a layer, those that are `wanted`.
@@ -131,7 +150,7 @@ impl<'a> ScalePlan<'a> {
         let links = self.folding.links().iter().enumerate();
         let links = links.filter(|(number, link)| link.layer == layer && !self.users[*number].is_empty());
         for (number, link) in links.filter(|(number, _)| wanted(*number)) {
-            let bytes = Moment::bytes(link.width());
+            let bytes = self.evidence(link);
             match passes.last_mut().filter(|pass| self.bytes(pass).saturating_add(bytes) <= limit) {
                 Some(pass) => pass.push(number),
                 None => passes.push(vec![number]),
@@ -147,13 +166,13 @@ impl<'a> ScalePlan<'a> {
 
     /// Bytes of the moments of a pass.
     fn bytes(&self, pass: &[usize]) -> u64 {
-        pass.iter().map(|link| Moment::bytes(self.link(*link).width())).sum()
+        pass.iter().map(|link| self.evidence(self.link(*link))).sum()
     }
 
     /// What all of it takes.
     pub fn needs(&self) -> ScaleNeeds {
         let links = || self.folding.links().iter().zip(&self.users).filter(|(_, users)| !users.is_empty());
-        let largest = links().map(|(link, _)| Moment::bytes(link.width())).max().unwrap_or(0);
+        let largest = links().map(|(link, _)| self.evidence(link)).max().unwrap_or(0);
         let layers = self.folding.links().last().map_or(0, |link| link.layer + 1);
         ScaleNeeds {
             inputs: links().count(),

@@ -2,11 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::super::clip::loss;
-use super::super::factor::mirror;
-use super::super::moment::Moment;
 use super::super::plain::Plain;
 use super::super::{Error, Figures, Settings};
+use super::evidence::Evidence;
 use super::grid;
 use super::plan::ScalePlan;
 use crate::folding::Link;
@@ -58,26 +56,34 @@ impl<'a> Trial<'a> {
     }
 
     /// The best scales, and the errors with none and with these.
-    pub fn choose(&self, mut moment: Moment) -> Result<(Vec<f32>, Figures), Error> {
-        let (channels, tokens) = (self.link.channels, moment.tokens);
-        let columns = moment.columns;
-        let diagonal = moment.diagonal();
+    pub fn choose(&self, evidence: &Evidence) -> Result<(Vec<f32>, Figures), Error> {
+        let channels = self.link.channels;
+        let (columns, tokens) = evidence.size();
         let none = Figures { tokens, plain_matrices: 1, ..Figures::default() };
         let enough = tokens as f32 >= self.settings.least_tokens * columns as f32;
-        if !enough || diagonal.iter().any(|square| !square.is_finite()) || self.matrices.is_empty() {
-            return Ok((vec![1.0; channels], none));
-        }
-        mirror(&mut moment.data, columns);
-        let mut inputs = vec![0.0f32; channels];
-        diagonal.iter().enumerate().for_each(|(column, square)| inputs[self.link.channel(column)] += square);
-        let per_channel = tokens as f32 * (columns / channels) as f32;
-        inputs.iter_mut().for_each(|square| *square = (*square / per_channel).sqrt());
-
-        let candidates = grid::candidates(&inputs, &self.sizes_of_weights()?);
+        let candidates = match evidence {
+            _ if !enough || self.matrices.is_empty() => return Ok((vec![1.0; channels], none)),
+            Evidence::Moment(moment) => {
+                let diagonal = moment.diagonal();
+                let mut inputs = vec![0.0f32; channels];
+                diagonal.iter().enumerate().for_each(|(column, square)| inputs[self.link.channel(column)] += square);
+                let per_channel = tokens as f32 * (columns / channels) as f32;
+                inputs.iter_mut().for_each(|square| *square = (*square / per_channel).sqrt());
+                grid::by_ratio(&inputs, &self.sizes_of_weights()?)
+            }
+            Evidence::Sample(sample) => {
+                let mut reaches = vec![0.0f32; channels];
+                for (column, (least, greatest)) in sample.least.iter().zip(&sample.greatest).enumerate() {
+                    let reach = &mut reaches[self.link.channel(column)];
+                    *reach = reach.max(greatest - least);
+                }
+                grid::by_strength(&reaches, &self.greatest_weights()?)
+            }
+        };
         let spread: Vec<Vec<f32>> = candidates.iter().map(|channels| self.link.spread(channels)).collect();
         let mut sums = vec![0.0f64; candidates.len()];
         for matrix in &self.matrices {
-            let (whole, errors) = self.errors(matrix, &moment, &spread)?;
+            let (whole, errors) = self.errors(matrix, evidence, &spread)?;
             if whole > 0.0 {
                 sums.iter_mut().zip(errors).for_each(|(sum, error)| *sum += error / whole);
             }
@@ -118,14 +124,43 @@ impl<'a> Trial<'a> {
         Ok(channels)
     }
 
+    /// The greatest magnitude of every channel's weights.
+    fn greatest_weights(&self) -> Result<Vec<f32>, Error> {
+        let mut channels = vec![0.0f32; self.link.channels];
+        for matrix in &self.matrices {
+            let first = matrix.number * matrix.goal.rows_per_matrix;
+            let rows: Vec<usize> = (first..first + matrix.goal.rows_per_matrix).collect();
+            let greatest = rows.par_chunks(STRIP).map(|rows| {
+                let mut greatest = vec![0.0f32; matrix.goal.columns];
+                for row in matrix.read(rows)?.chunks_exact(matrix.goal.columns) {
+                    greatest.iter_mut().zip(row).for_each(|(most, weight)| *most = most.max(weight.abs()));
+                }
+                Ok(greatest)
+            });
+            let greatest: Vec<Result<Vec<f32>, Error>> = greatest.collect();
+            for greatest in greatest {
+                for (column, own) in greatest?.into_iter().enumerate() {
+                    let most = &mut channels[self.link.channel(column)];
+                    *most = most.max(own);
+                }
+            }
+        }
+        Ok(channels)
+    }
+
     /// The squared outputs of a matrix, and their squared errors with every set of scales.
-    fn errors(&self, matrix: &Matrix<'_>, moment: &Moment, candidates: &[Vec<f32>]) -> Result<(f64, Vec<f64>), Error> {
-        let columns = moment.columns;
+    fn errors(
+        &self,
+        matrix: &Matrix<'_>,
+        evidence: &Evidence,
+        candidates: &[Vec<f32>],
+    ) -> Result<(f64, Vec<f64>), Error> {
+        let (columns, _) = evidence.size();
+        let level = self.settings.level;
         let importance = matrix.goal.importance.map(|all| &all[matrix.number * columns..][..columns]);
         let strips = matrix.rows.par_chunks(STRIP).map(|rows| {
             let weights = matrix.read(rows)?;
-            let mut spare = Vec::new();
-            let whole = loss(moment, &weights, &mut spare);
+            let whole = evidence.whole(&weights);
             let mut scaled = vec![0.0; weights.len()];
             let errors = candidates.iter().map(|scales| {
                 for (scaled, weights) in scaled.chunks_exact_mut(columns).zip(weights.chunks_exact(columns)) {
@@ -135,19 +170,13 @@ impl<'a> Trial<'a> {
                 let importance = importance.map(|own| -> Vec<f32> {
                     own.iter().zip(scales).map(|(own, scale)| own / (scale * scale)).collect()
                 });
-                let level = self.settings.level;
+                let importance = importance.as_deref();
                 let plain = match matrix.goal.form {
-                    Form::Blocks(dtype) => Plain::of_blocks(level, dtype, columns, &scaled, importance.as_deref()),
-                    Form::Coded(coder, _) => {
-                        Plain::of_codes(level, coder, 0..rows.len(), &scaled, importance.as_deref())
-                    }
+                    Form::Blocks(dtype) => Plain::of_blocks(level, dtype, columns, &scaled, importance),
+                    Form::Coded(coder, _) => Plain::of_codes(level, coder, 0..rows.len(), &scaled, importance),
                 };
-                let Some(Plain { mut values, .. }) = plain else { return f64::INFINITY };
-                for (values, weights) in values.chunks_exact_mut(columns).zip(weights.chunks_exact(columns)) {
-                    let exact = values.iter_mut().zip(scales).zip(weights);
-                    exact.for_each(|((value, scale), weight)| *value = *value / scale - weight);
-                }
-                loss(moment, &values, &mut spare)
+                // scales that the type cannot hold are none
+                plain.map_or(f64::INFINITY, |plain| evidence.loss(&weights, scales, &plain.values))
             });
             Ok((whole, errors.collect::<Vec<f64>>()))
         });
