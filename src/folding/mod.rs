@@ -147,9 +147,13 @@ impl Folding {
             let Vector::Norm { map, channels } = vector else { continue };
             let mut own = stored(weights, weight, level);
             let written = written(weight);
+            let stored_as = &weights.list()[weight];
+            // as the pipeline computes what is stored in f16
+            let halves = *map != Map::Same && stored_as.dtype == Dtype::F16 && stored_as.encoded().is_none();
+            let made = if halves { Dtype::F16 } else { Dtype::F32 };
             for (value, (link, channel)) in own.iter_mut().zip(channels) {
                 let scale = &mut scales[*link][*channel];
-                [*value, *scale] = scaled(*value, *scale, *map, &written, level);
+                [*value, *scale] = scaled(*value, *scale, (*map, made), &written, level);
             }
             values.insert(weight, own);
         }
@@ -217,19 +221,21 @@ fn stored(weights: &Weights, weight: usize, level: Level) -> Vec<f32> {
     values
 }
 
-/// A stored value of a norm divided by a scale, as it can be written, and the scale by which it then was divided.
-fn scaled(stored: f32, scale: f32, map: Map, written: &[(Map, Dtype)], level: Level) -> [f32; 2] {
+/// A stored value of a norm divided by a scale, as it can be written, and the scale by which it then was divided. What the norm
+/// multiplies with is made of the value by `map`, and rounded to a type.
+fn scaled(stored: f32, scale: f32, (map, made): (Map, Dtype), written: &[(Map, Dtype)], level: Level) -> [f32; 2] {
     let apply = |map: Map, value: f32| {
         let mut value = [value];
         map.apply(&mut value);
         value[0]
     };
-    let meant = apply(map, stored);
+    let used = |value: f32| nearest(apply(map, value), made, level);
+    let meant = used(stored);
     let mut value = apply(map.inverse(), meant / scale);
     for (map, dtype) in written {
         value = apply(map.inverse(), nearest(apply(*map, value), *dtype, level));
     }
-    let scale = meant / apply(map, value);
+    let scale = meant / used(value);
     if scale.is_finite() && scale > 0.0 && value.is_finite() { [value, scale] } else { [stored, 1.0] }
 }
 
