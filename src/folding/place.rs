@@ -344,7 +344,10 @@ impl Axis {
         length: usize,
         first: &[Id],
     ) -> bool {
-        let Axis::Each(ids) = self else { return places.map(|(at, id)| self.id(at, first) == id).all(|same| same) };
+        let Axis::Each(ids) = self else {
+            let mut others = places.filter(|(at, id)| self.id(*at, first) != *id);
+            return others.next().is_none();
+        };
         let is_new = ids.is_empty();
         ids.resize(length, 0);
         let (mut count, mut all) = (0, true);
