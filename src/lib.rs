@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod corpus;
 pub mod coverage;
 pub mod evaluate;
+pub mod folding;
 pub mod forward;
 pub mod input;
 pub mod license;

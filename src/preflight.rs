@@ -16,6 +16,7 @@ use crate::pipeline::{Disk, Error, Run};
 use crate::plan::Plan;
 use crate::recipe::own_matrices;
 use crate::rounding::Needs;
+use crate::rounding::scales::ScaleNeeds;
 
 /// What was found before the start.
 #[derive(Debug, Serialize)]
@@ -39,6 +40,9 @@ pub struct Preflight {
     /// What calibrated rounding takes, if it is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rounding: Option<Needs>,
+    /// What choosing scales takes, if it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<ScaleNeeds>,
     /// Why the run would not start.
     pub problems: Vec<String>,
 }
@@ -94,6 +98,7 @@ impl Preflight {
             disk: Disk::of(plan)?.into_iter().min_by_key(|disk| i128::from(disk.free) - i128::from(disk.needed)),
             forecast_seconds: run.forecast()?.seconds(),
             rounding: None,
+            scaling: None,
             problems: run.check().err().iter().map(Error::to_string).collect(),
         })
     }
@@ -166,8 +171,17 @@ impl fmt::Display for Preflight {
                 Size(*disk)
             )?;
         }
+        if let Some(ScaleNeeds { inputs, moments, passes, least_memory, .. }) = &self.scaling {
+            let runs = if *passes == 1 { "one run".to_owned() } else { format!("{passes} runs") };
+            writeln!(
+                f,
+                "scales     {inputs} inputs, of which what is measured takes {} at a time in {runs} of a layer; takes at least {} of memory",
+                Size(*moments),
+                Size(*least_memory)
+            )?;
+        }
         write!(f, "time       {}", Time(self.forecast_seconds))?;
-        if self.rounding.is_some() {
+        if self.rounding.is_some() || self.scaling.is_some() {
             f.write_str(" after that")?;
         }
         self.problems.iter().try_for_each(|problem| write!(f, "\nproblem    {problem}"))

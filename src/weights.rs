@@ -6,7 +6,9 @@
 use std::ops::Range;
 
 use weightmill_formats::{Source, TensorInfo};
-use weightmill_kernels::{Dtype, Level, dequantize};
+use weightmill_kernels::{Dtype, Level, dequantize, quantize};
+
+use crate::folding::Factors;
 
 /// A source and the weights in it.
 pub struct Weights {
@@ -25,6 +27,8 @@ pub struct Weight {
     pub dtype: Dtype,
     /// How it is stored.
     pub storage: Storage,
+    /// What its values are multiplied with once they are decoded: the scales that are folded into it.
+    pub factors: Option<Factors>,
 }
 
 /// How a weight is stored.
@@ -105,9 +109,33 @@ impl Weights {
         weight.parts().into_iter().map(|part| self.source.tensors()[part].bytes).sum()
     }
 
-    /// Decodes a rectangle of `weight`, seen as `[rows, columns]`, into `dst`. For types with blocks of several
-    /// weights the columns are whole blocks.
+    /// Gives weight number `weight` factors, in place of those that it has.
+    pub fn fold(&mut self, weight: usize, factors: Factors) {
+        self.list[weight].factors = Some(factors);
+    }
+
+    /// Decodes a rectangle of `weight`, seen as `[rows, columns]`, into `dst`, its factors included. For types with blocks of
+    /// several weights the columns are whole blocks.
     pub fn decode(&self, weight: &Weight, level: Level, rows: Range<usize>, columns: Range<usize>, dst: &mut [f32]) {
+        self.decode_stored(weight, level, rows.clone(), columns.clone(), dst);
+        if let Some(factors) = &weight.factors {
+            // what is decoded is rounded before, as it is where there are none: the product is not
+            if weight.encoded().is_some_and(|encoded| encoded.lossless().is_none()) {
+                round(level, weight.dtype, dst);
+            }
+            factors.apply(weight, rows, columns, dst);
+        }
+    }
+
+    /// The same without its factors.
+    pub(crate) fn decode_stored(
+        &self,
+        weight: &Weight,
+        level: Level,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        dst: &mut [f32],
+    ) {
         match &weight.storage {
             Storage::Encoded(encoded) => encoded.decode(self.source(), level, rows, columns, dst),
             Storage::Plain(index) => {
@@ -148,6 +176,7 @@ impl Weight {
             shape: tensor.shape.clone(),
             dtype: tensor.dtype,
             storage: Storage::Plain(index),
+            factors: None,
         }
     }
 
@@ -172,6 +201,11 @@ impl Weight {
         self.shape.last().map_or(1, |columns| *columns as usize)
     }
 
+    /// Rows of each of its matrices; a vector is one row.
+    pub fn matrix_rows(&self) -> usize {
+        self.shape.iter().rev().nth(1).map_or(1, |rows| *rows as usize)
+    }
+
     /// Number of weights.
     pub fn elements(&self) -> u64 {
         self.shape.iter().product()
@@ -183,5 +217,15 @@ impl Weight {
             Storage::Plain(_) => None,
             Storage::Encoded(encoded) => Some(encoded.as_ref()),
         }
+    }
+}
+
+/// Rounds values to those that a type has.
+fn round(level: Level, dtype: Dtype, values: &mut [f32]) {
+    let mut bytes = [0; 512];
+    for values in values.chunks_mut(bytes.len() / size_of::<f32>()) {
+        let bytes = &mut bytes[..values.len() * dtype.info().block_bytes];
+        quantize(level, dtype, values, values.len(), None, bytes);
+        dequantize(level, dtype, bytes, values);
     }
 }

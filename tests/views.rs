@@ -270,6 +270,7 @@ fn codes_that_a_type_holds_exactly_are_taken_over() {
         shape: shape.to_vec(),
         dtype: Dtype::BF16,
         storage: Storage::Encoded(Box::new(Codes)),
+        factors: None,
     };
     let weights = Weights::new(Box::new(memory), vec![codes]);
     let interleaved = View::interleaved_halves(&shape, 4);

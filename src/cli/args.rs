@@ -174,12 +174,13 @@ pub(super) struct QuantizeArgs {
     /// Use at most so many sequences of 512 tokens of these texts [default: all]
     #[arg(long, value_name = "N", requires = "calibrate", help_heading = "Importance")]
     pub chunks: Option<NonZeroUsize>,
-    /// Choose levels such that layers compute what they did on these texts, each weight making up for the rounding of those
-    /// before it; with --imatrix that matrix weighs the columns, and none is measured
+    /// Choose what keeps the outputs of layers on these texts. gptq: levels, each weight making up for the rounding of those before
+    /// it. awq: scales of inputs, folded into the operations before, and of groups. smoothquant: the first, for w8a8. With
+    /// --imatrix that matrix weighs the columns, and none is measured
     #[arg(
         long,
         value_enum,
-        value_name = "gptq",
+        value_name = "gptq|awq|smoothquant",
         requires = "calibrate",
         hide_possible_values = true,
         help_heading = "Importance"

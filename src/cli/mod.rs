@@ -11,6 +11,7 @@ mod progress;
 mod quantize;
 mod request;
 mod rounding;
+mod scaling;
 mod signals;
 mod types;
 

@@ -12,7 +12,8 @@ use weightmill::input::Input;
 use weightmill::pipeline::{self, Chosen, Control, Repair, Run, Settings};
 use weightmill::plan::{self, ImportanceSummary, Plan, Report, Table};
 use weightmill::preflight::Preflight;
-use weightmill::rounding::{Report as RoundingReport, Rounded, Schedule};
+use weightmill::rounding::scales::{ScalePlan, ScaleReport, Scales};
+use weightmill::rounding::{Choice, Report as RoundingReport, Rounded, Schedule, Settings as RoundingSettings};
 use weightmill_formats::imatrix::Imatrix;
 use weightmill_formats::{Importance, imatrix};
 use weightmill_kernels::Level;
@@ -21,7 +22,8 @@ use super::args::{QuantizeArgs, pickles};
 use super::evaluate::ForwardArgs;
 use super::message::{printable, say};
 use super::progress::Display;
-use super::{UsageError, calibrate, destination, request, rounding, signals};
+use super::rounding::Method;
+use super::{UsageError, calibrate, destination, request, rounding, scaling, signals};
 
 pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     let targets = request::targets(args)?;
@@ -30,6 +32,12 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
             "--imatrix and --calibrate both give importance: choose one, or say with --method what the text is for";
         return Err(UsageError(text.to_owned()).into());
     }
+    if let Some(method) = args.method.and_then(Method::of_scales) {
+        scaling::check(method, targets)?;
+        if args.sequential {
+            return Err(UsageError("--sequential is for --method gptq".to_owned()).into());
+        }
+    }
     let settings = Settings {
         threads: args.threads.or(available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
         max_memory: args.max_memory,
@@ -37,7 +45,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         force: args.force,
     };
     let path = args.input.as_deref().expect("clap requires it");
-    let input = Input::open(path, pickles(args.allow_pickle), &request::choices(args)?)?;
+    let mut input = Input::open(path, pickles(args.allow_pickle), &request::choices(args)?)?;
     if !args.require_license.is_empty() {
         input.license().require(&args.require_license)?;
     }
@@ -46,7 +54,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     let matrix = match (&args.imatrix, &args.calibrate) {
         (Some(path), _) => Some((path.clone(), imatrix::open(path)?)),
         // the plan needs to know only what will be measured; rounding measures it in its own run of the text
-        (None, Some(texts)) if args.dry_run || args.method.is_some() => {
+        (None, Some(texts)) if args.dry_run || args.method == Some(Method::Gptq) => {
             let first = texts.first().cloned().unwrap_or_else(|| PathBuf::from("text"));
             Some((first, weightmill::calibrate::assumed(&input.model)))
         }
@@ -59,14 +67,24 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         }
         (None, None) => None,
     };
-    let (importance, summary) = importance_of(matrix);
+    let (mut importance, summary) = importance_of(matrix);
     let wants_folder = targets.iter().any(|target| target.is_folder());
     let published = if wants_folder { Some(input.publish()?) } else { None };
+    let scaling = args.method.and_then(Method::of_scales);
+    let folding = scaling.map(|method| scaling::folding(&mut input, method)).transpose()?;
     let Input { path, weights, model, .. } = &input;
     let facts = plan::Input { path, weights, model, published: published.as_ref(), importance: summary.as_ref() };
     let plan = plan::plan(&facts, &request)?;
     let run = Run::new(&plan, &facts, &importance, settings)?;
-    let schedule = args.method.map(|_| rounding::schedule(args, &input, run.goals())).transpose()?;
+    let schedule = match args.method {
+        Some(Method::Gptq) => Some(rounding::schedule(args, &input, run.goals())?),
+        Some(Method::Awq) => scaling::schedule(&input, run.goals(), args.max_memory)?,
+        Some(Method::SmoothQuant) | None => None,
+    };
+    let scale_plan = match (scaling, &folding) {
+        (Some(method), Some(folding)) => Some(scaling::plan(&input, method, run.goals(), folding, args.max_memory)?),
+        _ => None,
+    };
 
     if !args.quiet {
         warn(&input, &plan);
@@ -75,11 +93,15 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
     let mut preflight = if shown { Some(Preflight::of(&input, &plan, &run)?) } else { None };
     if let Some(preflight) = &mut preflight {
         preflight.rounding = schedule.as_ref().map(Schedule::needs);
+        preflight.scaling = scale_plan.as_ref().map(ScalePlan::needs);
     }
     if args.dry_run {
         let preflight = preflight.expect("looked at above");
         match args.json {
-            true => print_json(&plan, Some(&preflight), preflight.forecast_seconds, run.buffer_bytes(), &[], None)?,
+            true => {
+                let chosen = Choices::default();
+                print_json(&plan, Some(&preflight), preflight.forecast_seconds, run.buffer_bytes(), &[], chosen)?;
+            }
             false => print_tables(&plan, &preflight)?,
         }
         return match run.check() {
@@ -100,10 +122,37 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         plan.outputs.iter().for_each(|output| say(format_args!("{}", Table(output))));
         say(format_args!("{} threads, CPU level {}", settings.threads, settings.level.name()));
     }
-    let Some(schedule) = schedule else { return execute(args, &plan, preflight.as_ref(), &run, None) };
-    run.check()?;
-    let (rounded, matrix) = rounding::round(args, &input, &plan, &schedule)?;
-    let Some(matrix) = matrix else { return execute(args, &plan, preflight.as_ref(), &run, Some(rounded)) };
+    if schedule.is_some() || scale_plan.is_some() {
+        run.check()?;
+    }
+    if let (Some(folding), Some(scale_plan)) = (&folding, scale_plan) {
+        let scales = scaling::choose(args, &input, &plan, &scale_plan)?;
+        drop(scale_plan);
+        drop(schedule);
+        drop(run);
+        // the plan stays; the weights that it is for are others now
+        scaling::fold(folding, &scales.channels, &mut input, (&plan, published.as_ref()), &mut importance)?;
+        let Input { path, weights, model, .. } = &input;
+        let facts = plan::Input { path, weights, model, published: published.as_ref(), importance: summary.as_ref() };
+        let run = Run::new(&plan, &facts, &importance, settings)?;
+        let choices = RoundingSettings {
+            choice: Choice::Scales,
+            folded: Some(scales.digest()),
+            ..RoundingSettings::new(settings.level)
+        };
+        let left = args.max_memory.saturating_sub(folding.bytes());
+        let schedule = match args.method {
+            Some(Method::Awq) => scaling::schedule(&input, run.goals(), left)?,
+            _ => None,
+        };
+        let rounded = schedule.as_ref().map(|schedule| rounding::round(args, &input, &plan, schedule, choices));
+        let rounded = rounded.transpose()?.map(|(rounded, _)| rounded);
+        return execute(args, &plan, preflight.as_ref(), &run, rounded, Some(scales));
+    }
+    let Some(schedule) = schedule else { return execute(args, &plan, preflight.as_ref(), &run, None, None) };
+    let choices = RoundingSettings { sequential: args.sequential, ..RoundingSettings::new(settings.level) };
+    let (rounded, matrix) = rounding::round(args, &input, &plan, &schedule, choices)?;
+    let Some(matrix) = matrix else { return execute(args, &plan, preflight.as_ref(), &run, Some(rounded), None) };
     // what was only assumed is known now
     let text = text_of(args.calibrate.as_deref().unwrap_or_default(), &matrix);
     let (importance, summary) = importance_of(Some((text, matrix)));
@@ -113,7 +162,7 @@ pub(super) fn run(args: &QuantizeArgs) -> Result<()> {
         warn_anew(&plan, &known);
     }
     let run = Run::new(&known, &facts, &importance, settings)?;
-    execute(args, &known, preflight.as_ref(), &run, Some(rounded))
+    execute(args, &known, preflight.as_ref(), &run, Some(rounded), None)
 }
 
 /// The text that stands where a matrix's file would be named.
@@ -135,6 +184,7 @@ fn execute(
     preflight: Option<&Preflight>,
     run: &Run<'_>,
     rounded: Option<Rounded>,
+    scales: Option<Scales>,
 ) -> Result<()> {
     if args.calibrate.is_none() {
         signals::listen()?;
@@ -151,9 +201,9 @@ fn execute(
     display.finish();
     let measured = result?;
     let rounding = rounded.as_ref().map(|rounded| rounded.report.clone());
-    if let Some(rounded) = rounded {
-        rounded.remove()?;
-    }
+    let scaling = scales.as_ref().map(|scales| scales.report.clone());
+    rounded.map(Rounded::remove).transpose()?;
+    scales.map(Scales::remove).transpose()?;
     if !args.quiet {
         for Repair { tensor, dtype, blocks } in &measured.repairs {
             say(format_args!(
@@ -180,7 +230,8 @@ fn execute(
     }
     if args.json {
         let memory = measured.memory_bytes.unwrap_or(run.buffer_bytes());
-        print_json(plan, preflight, measured.seconds, memory, &measured.repairs, rounding.as_ref())?;
+        let chosen = Choices { rounding: rounding.as_ref(), scaling: scaling.as_ref() };
+        print_json(plan, preflight, measured.seconds, memory, &measured.repairs, chosen)?;
     }
     Ok(())
 }
@@ -224,9 +275,19 @@ struct Document<'a> {
     /// Blocks that could not be encoded with their importance.
     #[serde(skip_serializing_if = "<[Repair]>::is_empty")]
     repairs: &'a [Repair],
+    #[serde(flatten)]
+    chosen: Choices<'a>,
+}
+
+/// What was chosen on a text.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Choices<'a> {
     /// What calibrated rounding did.
     #[serde(skip_serializing_if = "Option::is_none")]
     rounding: Option<&'a RoundingReport>,
+    /// What scales did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scaling: Option<&'a ScaleReport>,
 }
 
 fn print_json(
@@ -235,9 +296,9 @@ fn print_json(
     seconds: f64,
     memory_bytes: u64,
     repairs: &[Repair],
-    rounding: Option<&RoundingReport>,
+    chosen: Choices<'_>,
 ) -> Result<()> {
-    let document = Document { report: plan.report(seconds, memory_bytes), preflight, repairs, rounding };
+    let document = Document { report: plan.report(seconds, memory_bytes), preflight, repairs, chosen };
     let mut out = BufWriter::new(io::stdout().lock());
     serde_json::to_writer_pretty(&mut out, &document).map_err(io::Error::from)?;
     writeln!(out)?;

@@ -12,9 +12,8 @@ use weightmill::forward::Machine;
 use weightmill::input::Input;
 use weightmill::pipeline::{self, Disk, Goal};
 use weightmill::plan::Plan;
-use weightmill::rounding::{self, LayerErrors, Progress, Report, Rounded, Schedule, Settings, Store};
+use weightmill::rounding::{self, LayerErrors, Progress, Report, Rounded, Schedule, Settings, Store, scales};
 use weightmill_formats::imatrix::Imatrix;
-use weightmill_kernels::Level;
 
 use super::args::QuantizeArgs;
 use super::evaluate::ForwardArgs;
@@ -25,7 +24,24 @@ use super::{calibrate, signals};
 /// `--method`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Method {
+    /// Levels.
     Gptq,
+    /// Scales that are folded into the model.
+    Awq,
+    /// The same, for activations of 8 bits.
+    #[value(name = "smoothquant")]
+    SmoothQuant,
+}
+
+impl Method {
+    /// How scales are chosen, if any are.
+    pub fn of_scales(self) -> Option<scales::Method> {
+        match self {
+            Method::Gptq => None,
+            Method::Awq => Some(scales::Method::Awq),
+            Method::SmoothQuant => Some(scales::Method::SmoothQuant),
+        }
+    }
 }
 
 /// Names that a line lists.
@@ -48,20 +64,26 @@ pub(super) fn schedule<'a>(args: &QuantizeArgs, input: &Input, goals: Vec<Goal<'
     Ok(schedule)
 }
 
-/// Rounds what the schedule lists, and measures an importance matrix in the same run of the text if none was given.
+/// Rounds what the schedule lists, and measures an importance matrix in the same run of the text if none was given or measured
+/// before.
 pub(super) fn round(
     args: &QuantizeArgs,
     input: &Input,
     plan: &Plan,
     schedule: &Schedule<'_>,
+    settings: Settings,
 ) -> Result<(Rounded, Option<Imatrix>)> {
     let forward = ForwardArgs { max_memory: schedule.forward_memory(), ..ForwardArgs::of_main(args) };
     let options = forward.options(1)?;
     let (names, texts) = calibrate::opened(args.calibrate.as_deref().unwrap_or_default(), forward.context)?;
     let folder = Store::folder(&plan.outputs[0].path);
-    signals::listen()?;
+    let measures = args.imatrix.is_none() && settings.folded.is_none();
+    if settings.folded.is_none() {
+        // otherwise that began with choosing scales
+        signals::listen()?;
+    }
     check_room(plan, schedule, &folder)?;
-    let settings = Settings { force: args.force, sequential: args.sequential, ..Settings::new(Level::from_env()?) };
+    let settings = Settings { force: args.force, ..settings };
     let display = Layers::new(args.quiet);
     let show = |errors: LayerErrors| {
         let LayerErrors { layer, before, after } = errors;
@@ -72,7 +94,7 @@ pub(super) fn round(
         let limit = forward.chunks.map(NonZeroUsize::get);
         let corpus = Corpus::of(&texts, &input.model.metadata, machine.vocabulary(), forward.context, limit)?;
         let progress = Progress { step: &|step: Step| display.show(step.done, step.total), layer: &show };
-        let mut collector = args.imatrix.is_none().then(|| Collector::new(false));
+        let mut collector = measures.then(|| Collector::new(false));
         let (weights, settings) = (&input.weights, (folder, &settings));
         let rounded = rounding::round(&machine, weights, &corpus, schedule, settings, collector.as_mut(), &progress)?;
         let sequences = u32::try_from(corpus.sequences())?;
@@ -134,7 +156,7 @@ fn tell(report: &Report) {
     }
 }
 
-fn listed(names: &[&str]) -> String {
+pub(super) fn listed(names: &[&str]) -> String {
     match names.len() {
         0 => String::new(),
         count if count > LISTED => format!(": {} ...", names[..LISTED].join(", ")),

@@ -36,6 +36,11 @@ pub(crate) enum Form<'a> {
 }
 
 impl Goal<'_> {
+    /// True if it becomes codes and numbers in several tensors, false if blocks of a type.
+    pub fn is_coded(&self) -> bool {
+        matches!(self.form, Form::Coded(..))
+    }
+
     /// Number of matrices.
     pub fn matrices(&self) -> usize {
         self.rows / self.rows_per_matrix.max(1)

@@ -35,6 +35,8 @@ pub(super) struct Work<'a> {
     stored: Option<Dtype>,
     /// The type that decoded values are of already: that of plain weights, or that which holds the codes exactly.
     decoded: Option<Dtype>,
+    /// Scales are folded into it: what is decoded is rounded no more before it is encoded.
+    folded: bool,
     /// Bytes in the source.
     source_bytes: u64,
     /// File and offset of the first piece.
@@ -191,6 +193,7 @@ impl<'a> Work<'a> {
                 (Map::Same, Some(encoded)) => encoded.lossless(),
                 _ => None,
             }),
+            folded: pieces.iter().any(|piece| weights.list()[piece.weight].factors.is_some()),
             source_bytes,
             place,
         })
@@ -309,7 +312,7 @@ impl<'a> Work<'a> {
 
     /// True if going through `via` changes weights that are already decoded.
     pub fn rounds(&self, via: Dtype) -> bool {
-        via != Dtype::F32 && self.decoded != Some(via)
+        via != Dtype::F32 && self.decoded != Some(via) && !self.folded
     }
 
     /// Bytes of one row in this type.
@@ -421,5 +424,6 @@ pub(super) fn in_range(importance: &[f32], group: usize) -> Cow<'_, [f32]> {
 fn stored_contiguously(piece: &Piece, weight: &Weight) -> Option<Dtype> {
     let view = &piece.view;
     let aligned = view.base.is_multiple_of(weight.dtype.info().block_len as u64);
-    (weight.encoded().is_none() && piece.map == Map::Same && aligned && view.is_contiguous()).then_some(weight.dtype)
+    let kept = weight.encoded().is_none() && weight.factors.is_none() && piece.map == Map::Same;
+    (kept && aligned && view.is_contiguous()).then_some(weight.dtype)
 }

@@ -177,7 +177,8 @@ impl Stored {
         let lossless = |piece: &Piece| {
             let whole_rows =
                 piece.view.columns.stride == 1 && piece.view.columns.length == weight(piece).columns() as u64;
-            weight(piece).encoded().filter(|_| whole_rows && piece.map == Map::Same)?.lossless()
+            let kept = whole_rows && piece.map == Map::Same && weight(piece).factors.is_none();
+            weight(piece).encoded().filter(|_| kept)?.lossless()
         };
         let found = lossless(&pieces[0]).filter(|dtype| pieces.iter().all(|piece| lossless(piece) == Some(*dtype)));
         Self { dtype: first.dtype, scheme: first.encoded().map(|encoded| encoded.name()), lossless: found }

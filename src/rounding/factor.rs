@@ -65,7 +65,7 @@ impl Factor {
 }
 
 /// Copies what lies below the diagonal above it, tile by tile.
-fn mirror(data: &mut [f32], columns: usize) {
+pub(super) fn mirror(data: &mut [f32], columns: usize) {
     const TILE: usize = 64;
     for row in (0..columns).step_by(TILE) {
         for column in (0..=row).step_by(TILE) {

@@ -7,8 +7,10 @@ use rayon::prelude::*;
 use weightmill_kernels::Level;
 
 use super::Error;
+use super::clip;
 use super::descent::{self, Chosen, descend};
 use super::factor::Factor;
+use super::moment::Moment;
 use super::plain::Plain;
 use super::rows::{self, Grid};
 use super::store::Writing;
@@ -51,10 +53,19 @@ pub(super) struct Matrix<'a> {
     /// Number of the matrix.
     pub number: usize,
     pub reader: &'a TensorReader<'a>,
-    /// Without one the matrix is rounded plainly.
-    pub factor: Option<&'a Factor>,
+    pub basis: &'a Basis,
     /// How often all levels and scales are looked at again.
     pub sweeps: usize,
+}
+
+/// What a choice is made with.
+pub(super) enum Basis {
+    /// Nothing: the matrix is rounded plainly.
+    Plain,
+    /// Levels are chosen.
+    Levels(Factor),
+    /// Scales are; of the moment both halves are there.
+    Scales(Moment),
 }
 
 /// Rows that each of so many threads takes at once in so many bytes.
@@ -110,9 +121,21 @@ impl Matrix<'_> {
             Form::Blocks(dtype) => Plain::of_blocks(level, dtype, columns, &weights, importance),
             Form::Coded(coder, _) => Plain::of_codes(level, coder, rows.clone(), &weights, importance),
         };
-        let Some(Plain { values, run, points, mut scales, mut offsets, kept }) = plain else { return Ok(None) };
+        let Some(mut plain) = plain else { return Ok(None) };
         let (mut losses, mut levels) = (Losses::default(), Vec::new());
-        if let Some(factor) = self.factor {
+        if let Basis::Scales(moment) = self.basis {
+            let mut spare = Vec::new();
+            let mut lost = |values: &[f32]| {
+                let errors: Vec<f32> = weights.iter().zip(values).map(|(weight, value)| weight - value).collect();
+                if measured { clip::loss(moment, &errors, &mut spare) } else { 0.0 }
+            };
+            losses.before = lost(&plain.values);
+            losses.whole = lost(&vec![0.0; weights.len()]);
+            clip::choose(level, moment, &weights, &mut plain);
+            losses.after = lost(&plain.values);
+        }
+        let Plain { values, run, points, mut scales, mut offsets, kept } = plain;
+        if let Basis::Levels(factor) = self.basis {
             if measured {
                 let errors: Vec<f32> = weights.iter().zip(&values).map(|(weight, value)| weight - value).collect();
                 losses.before = rows::loss(factor, &errors);
@@ -129,7 +152,7 @@ impl Matrix<'_> {
             losses.after = if measured { after } else { 0.0 };
         }
         let chosen = Chosen { levels: &mut levels, scales: &mut scales, offsets: &mut offsets };
-        let chosen = self.factor.map(|_| chosen);
+        let chosen = matches!(self.basis, Basis::Levels(_)).then_some(chosen);
         let mut bytes = vec![0; rows.len() * self.goal.row_bytes()];
         kept.finish(chosen, &mut bytes);
         writing.write(&bytes, (rows.start * self.goal.row_bytes()) as u64)?;

@@ -8,6 +8,7 @@
 //! holds, for which a layer may have to be run several times. What is rounded lies in a folder beside the output until the run
 //! ends (`store`).
 
+mod clip;
 mod descent;
 mod error;
 mod factor;
@@ -17,6 +18,7 @@ mod plain;
 mod replaced;
 mod report;
 mod rows;
+pub mod scales;
 mod schedule;
 mod store;
 mod view;
@@ -43,9 +45,22 @@ pub use report::{Figures, Report, RoundedTensor};
 pub use schedule::{Needs, Schedule};
 pub use store::Store;
 
+/// What is chosen with moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The level of every weight, on the plain quantizer's scales.
+    Levels,
+    /// Scales of groups of integers; levels are the nearest.
+    Scales,
+}
+
 /// How rounding is done.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
+    /// What is chosen.
+    pub choice: Choice,
+    /// What tells the weights from those of the source, if scales are folded into them.
+    pub folded: Option<String>,
     /// Added to the diagonal of moments, relative to its mean.
     pub damping: f32,
     /// A matrix that fewer tokens came to, relative to its columns, is rounded plainly.
@@ -64,7 +79,16 @@ pub struct Settings {
 impl Settings {
     /// The usual ones.
     pub fn new(level: Level) -> Self {
-        Self { damping: 0.01, least_tokens: 0.125, sweeps: 2, sequential: false, force: false, level }
+        Self {
+            choice: Choice::Levels,
+            folded: None,
+            damping: 0.01,
+            least_tokens: 0.125,
+            sweeps: 2,
+            sequential: false,
+            force: false,
+            level,
+        }
     }
 }
 
@@ -227,6 +251,8 @@ fn identity(
         "source": store::state_of(&weights.source().files()),
         "tokens": [corpus.context, corpus.sequences(), digest(corpus.tokens.iter().copied())],
         "settings": json!([settings.damping, settings.least_tokens, settings.sweeps, settings.sequential]),
+        "choice": format!("{:?}", settings.choice),
+        "folded": settings.folded,
         "tensors": goals.collect::<Vec<_>>(),
     })
 }

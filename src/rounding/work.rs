@@ -5,13 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use weightmill_formats::Importance;
 
-use super::factor::Factor;
-use super::matrix::{Losses, Matrix, rows_at_once};
+use super::factor::{Factor, mirror};
+use super::matrix::{Basis, Losses, Matrix, rows_at_once};
 use super::moment::Moment;
 use super::report::{Figures, Report, RoundedTensor};
 use super::schedule::{Measured, Schedule};
 use super::store::{Store, Writing};
-use super::{Error, Settings};
+use super::{Choice, Error, Settings};
 use crate::pipeline::{Goal, TensorReader};
 use crate::weights::Weights;
 
@@ -74,20 +74,28 @@ impl<'a> Work<'a> {
     }
 
     /// Rounds all matrices that see the inputs of this moment.
-    pub fn round(&mut self, site: &Measured, moment: Moment) -> Result<(), Error> {
+    pub fn round(&mut self, site: &Measured, mut moment: Moment) -> Result<(), Error> {
         let settings = self.settings;
         let tokens = moment.tokens;
         let enough = tokens as f32 >= settings.least_tokens * site.columns as f32;
-        let factor = if enough { Factor::new(moment, settings.damping) } else { None };
+        let basis = match settings.choice {
+            _ if !enough => Basis::Plain,
+            Choice::Levels => Factor::new(moment, settings.damping).map_or(Basis::Plain, Basis::Levels),
+            Choice::Scales => {
+                mirror(&mut moment.data, moment.columns);
+                let usable = moment.data.iter().all(|value| value.is_finite());
+                if usable { Basis::Scales(moment) } else { Basis::Plain }
+            }
+        };
         for &(number, matrix) in &site.users {
             if !self.unusable.contains(&number) {
-                self.round_one(number, matrix, factor.as_ref(), tokens)?;
+                self.round_one(number, matrix, &basis, tokens)?;
             }
         }
         Ok(())
     }
 
-    fn round_one(&mut self, number: usize, matrix: usize, factor: Option<&Factor>, tokens: u64) -> Result<(), Error> {
+    fn round_one(&mut self, number: usize, matrix: usize, basis: &Basis, tokens: u64) -> Result<(), Error> {
         let goal = *self.schedule.goal(number);
         let level = self.settings.level;
         let one = match self.open.entry(number) {
@@ -108,7 +116,7 @@ impl<'a> Work<'a> {
         });
         let goal = Goal { importance: measured.as_deref().or(goal.importance), ..goal };
         let at_once = rows_at_once(goal.columns, self.schedule.strip_bytes(), rayon::current_num_threads());
-        let matrix = Matrix { goal, number: matrix, reader: &one.reader, factor, sweeps: self.settings.sweeps };
+        let matrix = Matrix { goal, number: matrix, reader: &one.reader, basis, sweeps: self.settings.sweeps };
         let Some(losses) = matrix.round(level, at_once, &one.writing)? else {
             self.open.remove(&number);
             self.unusable.push(number);
@@ -116,7 +124,7 @@ impl<'a> Work<'a> {
         };
         one.losses.add(losses);
         one.tokens = one.tokens.min(tokens);
-        one.plain += u64::from(factor.is_none());
+        one.plain += u64::from(matches!(basis, Basis::Plain));
         one.left -= 1;
         if one.left == 0
             && let Some(Open { losses, writing, tokens, plain, .. }) = self.open.remove(&number)

@@ -10,6 +10,7 @@ use super::layout::Stored;
 use crate::options::Search;
 
 /// The numbers of some rows, group by group.
+#[derive(Clone)]
 pub(crate) struct Numbers {
     /// Scales as they are stored: those that readers multiply with.
     pub scales: Vec<f32>,
@@ -60,20 +61,40 @@ impl Coder {
         if scales.iter().any(|scale| !scale.is_finite()) {
             return None;
         }
+        if let (Arithmetic::Affine { .. }, Stored::Numbers(tensor)) = (self.arithmetic, &self.layout.offsets) {
+            fit::round(level, self.layout.tensors[*tensor].dtype, &mut offsets);
+        }
+        Some(self.shifted(scales, offsets))
+    }
+
+    /// Numbers with what readers add.
+    fn shifted(&self, scales: Vec<f32>, mut offsets: Vec<f32>) -> Numbers {
         let shifts = match self.arithmetic {
             Arithmetic::ZeroPoints { .. } => scales.iter().zip(&offsets).map(|(scale, zero)| -(scale * zero)).collect(),
-            Arithmetic::Affine { .. } => {
-                if let Stored::Numbers(tensor) = &self.layout.offsets {
-                    fit::round(level, self.layout.tensors[*tensor].dtype, &mut offsets);
-                }
-                offsets.clone()
-            }
+            Arithmetic::Affine { .. } => offsets.clone(),
             _ => {
                 offsets.fill(0.0);
                 offsets.clone()
             }
         };
-        Some(Numbers { scales, offsets, shifts })
+        Numbers { scales, offsets, shifts }
+    }
+
+    /// The same numbers for groups that reach so many times as far. `None` if the type of the scales cannot hold one.
+    pub fn resized(&self, level: Level, numbers: &Numbers, factors: &[f32]) -> Option<Numbers> {
+        let times = |numbers: &[f32]| -> Vec<f32> { numbers.iter().zip(factors).map(|(a, b)| a * b).collect() };
+        let (mut scales, mut offsets) = (times(&numbers.scales), numbers.offsets.clone());
+        fit::round(level, self.scale_type(), &mut scales);
+        if let (Arithmetic::Affine { .. }, Stored::Numbers(tensor)) = (self.arithmetic, &self.layout.offsets) {
+            offsets = times(&offsets);
+            fit::round(level, self.layout.tensors[*tensor].dtype, &mut offsets);
+        }
+        // a scale that vanishes would make a group one of zeros
+        let usable = scales
+            .iter()
+            .zip(&numbers.scales)
+            .all(|(scale, before)| scale.is_finite() && (*scale != 0.0 || *before == 0.0));
+        usable.then(|| self.shifted(scales, offsets))
     }
 
     /// The scale and the shift that can be stored, nearest to these; NaN where there is none that readers take.

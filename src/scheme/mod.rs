@@ -188,7 +188,7 @@ fn find_all(source: &dyn Source, settings: &Settings<'_>) -> Result<(Vec<Weight>
     for (index, tensor) in source.tensors().iter().enumerate() {
         let weight = match found.next_if(|(main, _)| *main == index) {
             Some((_, Found { name, shape, weight })) => {
-                Weight { name, shape, dtype: Dtype::BF16, storage: Storage::Encoded(Box::new(weight)) }
+                Weight { name, shape, dtype: Dtype::BF16, storage: Storage::Encoded(Box::new(weight)), factors: None }
             }
             None if tensors.is_taken(index) => continue,
             None if quantized && !is_weight(&tensors, index)? => continue,

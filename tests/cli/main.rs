@@ -15,6 +15,7 @@ mod pickles;
 mod preflight;
 mod reproducible;
 mod rounding;
+mod scaling;
 mod schemes;
 mod support;
 mod tensors;

@@ -11,6 +11,7 @@ mod defects;
 #[path = "../support/described.rs"]
 mod described;
 mod experts;
+mod folding;
 mod forward;
 mod rounding;
 
