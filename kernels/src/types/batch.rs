@@ -109,7 +109,8 @@ impl<'a> Batch<'a> {
         self.block(lane) * self.len
     }
 
-    /// Where the importance of the lane's block starts.
+    /// Where the importance of the lane's block starts. Only types on grids ask, whose tables need threads.
+    #[cfg(feature = "std")]
     #[inline(always)]
     pub fn importance_start(&self, lane: usize) -> usize {
         self.places[lane][1] * self.len

@@ -88,7 +88,7 @@ pub(super) fn numbers(block: &[u8], scales: &mut [f32], offsets: &mut [f32]) {
 pub(super) fn set(scales: &[f32], offsets: &[f32], block: &mut [u8]) {
     let (d, dmin) = (levels::f16(block), levels::f16(&block[2..]));
     let number = |number: f32, unit: f32| levels::multiple(number, unit, 0, 63) as u8;
-    let pairs: [[u8; 2]; 8] = std::array::from_fn(|sub| [number(scales[sub], d), number(-offsets[sub], dmin)]);
+    let pairs: [[u8; 2]; 8] = core::array::from_fn(|sub| [number(scales[sub], d), number(-offsets[sub], dmin)]);
     for j in 0..4 {
         let ([scale, min], [later_scale, later_min]) = (pairs[j], pairs[j + 4]);
         block[4 + j] = scale | later_scale >> 4 << 6;
