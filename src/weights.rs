@@ -220,11 +220,12 @@ impl Weight {
     }
 }
 
-/// Rounds values to those that a type has.
-fn round(level: Level, dtype: Dtype, values: &mut [f32]) {
+/// Rounds values to those that a type of single numbers has.
+pub(crate) fn round(level: Level, dtype: Dtype, values: &mut [f32]) {
     let mut bytes = [0; 512];
-    for values in values.chunks_mut(bytes.len() / size_of::<f32>()) {
-        let bytes = &mut bytes[..values.len() * dtype.info().block_bytes];
+    let size = dtype.info().block_bytes;
+    for values in values.chunks_mut(bytes.len() / size) {
+        let bytes = &mut bytes[..values.len() * size];
         quantize(level, dtype, values, values.len(), None, bytes);
         dequantize(level, dtype, bytes, values);
     }

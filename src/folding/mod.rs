@@ -15,12 +15,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
-use weightmill_kernels::{Dtype, Level, dequantize, quantize};
+use weightmill_kernels::{Dtype, Level};
 
 use self::place::{Axis, Places, Vector};
 use crate::forward::{self, Settings};
 use crate::model::{Map, Model};
-use crate::weights::Weights;
+use crate::weights::{self, Weights};
 
 pub use factors::Factors;
 pub use link::{Columns, Link, Origin, User};
@@ -244,9 +244,7 @@ fn nearest(value: f32, dtype: Dtype, level: Level) -> f32 {
     if dtype == Dtype::F32 || dtype.info().block_len != 1 || dtype.info().quantize.is_none() {
         return value;
     }
-    let (mut bytes, mut value) = ([0; 8], [value]);
-    let bytes = &mut bytes[..dtype.info().block_bytes];
-    quantize(level, dtype, &value, 1, None, bytes);
-    dequantize(level, dtype, bytes, &mut value);
+    let mut value = [value];
+    weights::round(level, dtype, &mut value);
     value[0]
 }

@@ -6,7 +6,9 @@
 
 use half::f16;
 use rayon::prelude::*;
-use weightmill_kernels::{Dtype, Level, dequantize, quantize};
+use weightmill_kernels::{Dtype, Level};
+
+use crate::weights;
 
 /// How exactly activations are multiplied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,14 +29,14 @@ const BLOCK: usize = 32;
 /// Numbers that a thread rounds at a time; a multiple of both blocks.
 const AT_ONCE: usize = 16 * 1024;
 
-/// Rounds rows of activations, whose length is a multiple of the blocks of `weights`, as they are for a product with
+/// Rounds rows of activations, whose length is a multiple of the blocks of `dtype`, as they are for a product with
 /// weights of that type.
-pub(super) fn round(level: Level, weights: Dtype, activations: &mut [f32]) {
+pub(super) fn round(level: Level, dtype: Dtype, activations: &mut [f32]) {
     let pieces = activations.par_chunks_mut(AT_ONCE);
-    match weights {
+    match dtype {
         Dtype::F32 | Dtype::F64 => {}
-        Dtype::BF16 | Dtype::F16 => pieces.for_each(|piece| through(level, weights, piece)),
-        _ if weights.info().block_len == SUPER_BLOCK => {
+        Dtype::BF16 | Dtype::F16 => pieces.for_each(|piece| weights::round(level, dtype, piece)),
+        _ if dtype.info().block_len == SUPER_BLOCK => {
             pieces.for_each(|piece| piece.chunks_exact_mut(SUPER_BLOCK).for_each(round_super_block));
         }
         _ => pieces.for_each(|piece| piece.chunks_exact_mut(BLOCK).for_each(round_block)),
@@ -43,14 +45,7 @@ pub(super) fn round(level: Level, weights: Dtype, activations: &mut [f32]) {
 
 /// Rounds numbers to f16, as the cache of keys and values holds them.
 pub(super) fn round_to_f16(level: Level, values: &mut [f32]) {
-    values.par_chunks_mut(AT_ONCE).for_each(|piece| through(level, Dtype::F16, piece));
-}
-
-/// To a type of single numbers and back.
-fn through(level: Level, dtype: Dtype, values: &mut [f32]) {
-    let mut bytes = vec![0; values.len() * dtype.info().block_bytes];
-    quantize(level, dtype, values, 1, None, &mut bytes);
-    dequantize(level, dtype, &bytes, values);
+    values.par_chunks_mut(AT_ONCE).for_each(|piece| weights::round(level, Dtype::F16, piece));
 }
 
 /// Q8_0 as `quantize_row_q8_0` of ggml's x86 code makes it of activations: unlike the one for files it divides 127 by the largest

@@ -15,7 +15,7 @@ use super::{Error, Site};
 use crate::model::{Map, Piece, TensorData};
 use crate::scheme::{Chunk, Given, Scratch, Stop};
 use crate::view::Axis;
-use crate::weights::Weights;
+use crate::weights::{self, Weights};
 
 /// A thread's buffers, which never grow, and what every chunk needs.
 pub(super) struct Converter<'a> {
@@ -206,7 +206,7 @@ impl<'a> Converter<'a> {
             piece.map.apply(weights);
             // the reference computes in f16 with what is stored so, in f32 with all else
             if piece.map != Map::Same && weight.dtype == Dtype::F16 && weight.encoded().is_none() {
-                round_to_f16(self.level, weights);
+                weights::round(self.level, Dtype::F16, weights);
             }
         }
         if work.rounds(via) {
@@ -368,15 +368,5 @@ impl<'a> Converter<'a> {
         let file = self.source.source().files()[info.file].to_owned();
         let site = Site { file, tensor: info.name.clone(), row: (element / width) as usize };
         (site, (element % width) as usize)
-    }
-}
-
-/// The nearest numbers that f16 has.
-fn round_to_f16(level: Level, weights: &mut [f32]) {
-    let mut bytes = [0; 512];
-    for weights in weights.chunks_mut(bytes.len() / 2) {
-        let bytes = &mut bytes[..2 * weights.len()];
-        quantize(level, Dtype::F16, weights, weights.len(), None, bytes);
-        dequantize(level, Dtype::F16, bytes, weights);
     }
 }

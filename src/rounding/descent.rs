@@ -272,39 +272,17 @@ impl Sums {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rounding::moment::Moment;
     use crate::rounding::rows;
+    use crate::rounding::samples::{COLUMNS, moment, numbers};
 
-    const COLUMNS: usize = 160;
+    const SEED: u64 = 11;
     const ROWS: usize = 5;
     const RUN: usize = 32;
 
-    fn numbers(count: usize) -> Vec<f32> {
-        let mut state = 11u64;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        };
-        (0..count).map(|_| next()).collect()
-    }
-
-    /// Of inputs that depend on each other.
-    fn factor() -> Factor {
-        let inputs = numbers(2 * COLUMNS * COLUMNS);
-        let mut moment = Moment::new(COLUMNS);
-        for input in inputs.chunks_exact(COLUMNS) {
-            for i in 0..COLUMNS {
-                for j in 0..=i {
-                    moment.data[i * COLUMNS + j] += (input[i] + input[0]) * (input[j] + input[0]);
-                }
-            }
-        }
-        Factor::new(moment, 0.01).unwrap()
-    }
-
     #[test]
     fn losses_fall_and_are_those_of_what_is_chosen() {
-        let (factor, weights) = (factor(), numbers(ROWS * COLUMNS));
+        let factor = Factor::new(moment(SEED), 0.01).unwrap();
+        let weights = numbers(SEED, ROWS * COLUMNS);
         let points = Points::Even { first: 0, count: 4 };
         let steps = |number: f32| (number * 64.0).round() / 64.0;
         let runs = ROWS * COLUMNS / RUN;

@@ -18,6 +18,8 @@ mod plain;
 mod replaced;
 mod report;
 mod rows;
+#[cfg(test)]
+mod samples;
 pub mod scales;
 mod schedule;
 mod store;
@@ -103,6 +105,16 @@ pub struct LayerErrors {
     pub after: f64,
 }
 
+impl LayerErrors {
+    /// The means over what is known of a layer, if anything is.
+    fn of(layer: usize, figures: &[Figures]) -> Option<Self> {
+        let mean = |of: fn(&Figures) -> f64| figures.iter().map(of).sum::<f64>() / figures.len() as f64;
+        let errors =
+            || Self { layer, before: mean(|figures| figures.error_before), after: mean(|figures| figures.error_after) };
+        (!figures.is_empty()).then(errors)
+    }
+}
+
 /// What the caller hears of.
 pub struct Progress<'a> {
     /// After every layer.
@@ -154,10 +166,7 @@ pub fn round(
 ) -> Result<Rounded, Error> {
     let measured = collector.is_some();
     let store = Store::open(folder, &identity(weights, corpus, schedule, settings, measured), settings.force)?;
-    let cancelled = |error: forward::Error| match error {
-        forward::Error::Cancelled => Error::Cancelled { folder: store.path().to_owned() },
-        error => Error::Forward(error),
-    };
+    let cancelled = |error: forward::Error| store.stopped(error);
     let mut work = Work::new(weights, schedule, &store, settings);
     let resumed = work.results();
     let layers = machine.settings().layers;
@@ -191,12 +200,7 @@ pub fn round(
             machine.layer(layer, &mut stream, &mut replaced).map_err(cancelled)?;
         }
         (progress.step)(Step { done: layer + 1, total: layers });
-        let figures = work.of_layer(layer);
-        if !figures.is_empty() {
-            let mean = |of: fn(&Figures) -> f64| figures.iter().map(of).sum::<f64>() / figures.len() as f64;
-            let before = mean(|figures| figures.error_before);
-            (progress.layer)(LayerErrors { layer, before, after: mean(|figures| figures.error_after) });
-        }
+        LayerErrors::of(layer, &work.of_layer(layer)).into_iter().for_each(progress.layer);
     }
     let (report, numbers) = work.finish(corpus.tokens.len(), resumed);
     Ok(Rounded { store, numbers, report })

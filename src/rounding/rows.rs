@@ -170,32 +170,10 @@ impl Nearest {
 mod tests {
     use super::*;
     use crate::rounding::moment::Moment;
+    use crate::rounding::samples::{COLUMNS, moment, numbers};
 
-    const COLUMNS: usize = 160;
+    const SEED: u64 = 7;
     const ROWS: usize = 3;
-
-    fn numbers(count: usize) -> Vec<f32> {
-        let mut state = 7u64;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        };
-        (0..count).map(|_| next()).collect()
-    }
-
-    /// A moment of inputs that depend on each other.
-    fn moment() -> Moment {
-        let inputs = numbers(2 * COLUMNS * COLUMNS);
-        let mut moment = Moment::new(COLUMNS);
-        for input in inputs.chunks_exact(COLUMNS) {
-            for i in 0..COLUMNS {
-                for j in 0..=i {
-                    moment.data[i * COLUMNS + j] += (input[i] + input[0]) * (input[j] + input[0]);
-                }
-            }
-        }
-        moment
-    }
 
     /// `e H e^T` of all rows by the definition, in f64.
     fn defined(moment: &Moment, added: f64, errors: &[f32]) -> f64 {
@@ -213,9 +191,9 @@ mod tests {
 
     #[test]
     fn losses_are_those_of_the_definition_and_fall() {
-        let moment = moment();
+        let moment = moment(SEED);
         let factor = Factor::new(moment.clone(), 0.01).unwrap();
-        let weights = numbers(ROWS * COLUMNS);
+        let weights = numbers(SEED, ROWS * COLUMNS);
         let (scales, offsets) = (vec![0.25; ROWS * COLUMNS / 32], vec![0.125; ROWS * COLUMNS / 32]);
         for points in [Points::Even { first: -4, count: 8 }, Points::Table(&[-5, -3, -1, 0, 2, 3, 4])] {
             let grid = Grid { run: 32, points, scales: &scales, offsets: &offsets };

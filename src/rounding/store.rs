@@ -13,7 +13,7 @@ use weightmill_formats::OutputFile;
 
 use super::Error;
 use super::report::Figures;
-use crate::pipeline;
+use crate::{forward, pipeline};
 
 /// Name of the file that says which run the results belong to.
 const MANIFEST: &str = "run.json";
@@ -69,6 +69,14 @@ impl Store {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.folder
+    }
+
+    /// The error of a run that the model's ended; one that was cancelled goes on from here.
+    pub(super) fn stopped(&self, error: forward::Error) -> Error {
+        match error {
+            forward::Error::Cancelled => Error::Cancelled { folder: self.folder.clone() },
+            error => Error::Forward(error),
+        }
     }
 
     /// Removes it with everything in it.

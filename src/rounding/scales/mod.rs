@@ -75,10 +75,7 @@ pub fn search(
     progress: &Progress<'_>,
 ) -> Result<Scales, Error> {
     let store = Store::open(folder, &identity(weights, corpus, plan, settings), settings.force)?;
-    let cancelled = |error: forward::Error| match error {
-        forward::Error::Cancelled => Error::Cancelled { folder: store.path().to_owned() },
-        error => Error::Forward(error),
-    };
+    let cancelled = |error: forward::Error| store.stopped(error);
     let links = plan.folding().links();
     let mut done: Vec<Option<Figures>> = vec![None; links.len()];
     if store.is_resumed() {
@@ -119,11 +116,7 @@ pub fn search(
         (progress.step)(Step { done: layer + 1, total: layers });
         let of_layer = links.iter().zip(&done).filter(|(link, _)| link.layer == layer);
         let figures: Vec<Figures> = of_layer.filter_map(|(_, figures)| *figures).collect();
-        if !figures.is_empty() {
-            let mean = |of: fn(&Figures) -> f64| figures.iter().map(of).sum::<f64>() / figures.len() as f64;
-            let before = mean(|figures| figures.error_before);
-            (progress.layer)(LayerErrors { layer, before, after: mean(|figures| figures.error_after) });
-        }
+        LayerErrors::of(layer, &figures).into_iter().for_each(progress.layer);
     }
     let mut channels = Vec::with_capacity(links.len());
     for (number, link) in links.iter().enumerate() {
