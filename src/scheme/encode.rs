@@ -91,6 +91,16 @@ pub(crate) enum Stop<E> {
     Write(E),
 }
 
+/// What a chunk became.
+struct Coded<'a> {
+    /// Codes of the weights; there is room for those of zero points later.
+    codes: &'a mut [u8],
+    /// Scales as they are stored.
+    stored: &'a [f32],
+    /// Zero points or biases.
+    offsets: &'a [f32],
+}
+
 impl Coder {
     /// What encoding so many rows takes.
     pub fn scratch(&self, rows: usize) -> ScratchSize {
@@ -109,12 +119,11 @@ impl Coder {
         level: Level,
         chunk: &Chunk<'_>,
         scratch: &mut Scratch,
-        mut write: impl FnMut(usize, u64, &[u8]) -> Result<(), E>,
+        write: impl FnMut(usize, u64, &[u8]) -> Result<(), E>,
     ) -> Result<(), Stop<E>> {
         let &Chunk { ref rows, weights, importance, divisor, .. } = chunk;
         let layout = &self.layout;
-        let columns = layout.size[1];
-        let groups = Groups { weights, columns, group: layout.grid.block_columns };
+        let groups = Groups { weights, columns: layout.size[1], group: layout.grid.block_columns };
         let count = groups.count();
         let Scratch { codes, bytes, scales, offsets, stored } = scratch;
         let (codes, scales, offsets) = (&mut codes[..weights.len()], &mut scales[..count], &mut offsets[..count]);
@@ -138,20 +147,37 @@ impl Coder {
             codes.iter_mut().for_each(|code| *code ^= 0x80);
         }
 
+        // The numbers that codes were made with are not needed any more.
+        let spare = &mut scales[..stored.len()];
+        self.hand_out(level, chunk, Coded { codes, stored, offsets }, spare, bytes, write)
+    }
+
+    /// Packs what a chunk became, and hands out the bytes. `spare` has room for as many numbers as are stored.
+    fn hand_out<E>(
+        &self,
+        level: Level,
+        &Chunk { ref rows, divisor, .. }: &Chunk<'_>,
+        Coded { codes, stored, offsets }: Coded<'_>,
+        spare: &mut [f32],
+        bytes: &mut [u8],
+        mut write: impl FnMut(usize, u64, &[u8]) -> Result<(), E>,
+    ) -> Result<(), Stop<E>> {
+        let layout = &self.layout;
         let mut put = |tensor: usize, strips: Strips, bytes: &[u8]| {
             let runs = bytes.chunks_exact(strips.length.max(1)).enumerate();
             runs.into_iter()
                 .try_for_each(|(number, bytes)| write(tensor, strips.first + number as u64 * strips.stride, bytes))
                 .map_err(Stop::Write)
         };
-        let strips = layout.codes.strips(rows, &(0..columns));
+        let columns = 0..layout.size[1];
+        let strips = layout.codes.strips(rows, &columns);
         let packed = &mut bytes[..strips.bytes()];
-        layout.codes.pack(level, codes, rows.clone(), 0..columns, packed);
+        layout.codes.pack(level, codes, rows.clone(), columns, packed);
         put(layout.codes.tensor, strips, packed)?;
 
-        let mut numbers = |tensor: usize, dtype: Dtype, numbers: &mut [f32], spare: &mut [f32], bytes: &mut [u8]| {
-            let size = dtype.info().block_bytes;
-            let strips = layout.number_strips(rows, size);
+        let mut numbers = |tensor: usize, numbers: &[f32], spare: &mut [f32], bytes: &mut [u8]| {
+            let dtype = layout.tensors[tensor].dtype;
+            let strips = layout.number_strips(rows, dtype.info().block_bytes);
             let bytes = &mut bytes[..strips.bytes()];
             if layout.grid.by_group {
                 transpose(numbers, layout.grid.groups, spare);
@@ -161,12 +187,10 @@ impl Coder {
             }
             put(tensor, strips, bytes)
         };
-        // The numbers that codes were made with are not needed any more.
-        let spare = &mut scales[..stored.len()];
-        numbers(layout.scales, dtype, stored, spare, bytes)?;
+        numbers(layout.scales, stored, spare, bytes)?;
         match &layout.offsets {
             Stored::Nowhere => {}
-            Stored::Numbers(tensor) => numbers(*tensor, layout.tensors[*tensor].dtype, offsets, spare, bytes)?,
+            Stored::Numbers(tensor) => numbers(*tensor, offsets, spare, bytes)?,
             Stored::Codes(zeros) => {
                 let codes = &mut codes[..offsets.len()];
                 transpose(offsets, layout.grid.groups, spare);

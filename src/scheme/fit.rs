@@ -37,140 +37,161 @@ pub(super) struct Numbers<'a> {
 impl Fit<'_> {
     /// Scales and offsets of all groups as they are used, and the scales as they are stored.
     pub fn run(&self, numbers: Numbers<'_>) {
-        let &Fit { level, groups, importance, divisor, dtype, .. } = self;
-        let Numbers { scales, offsets, stored } = numbers;
         match self.arithmetic {
-            Arithmetic::Symmetric { bits, zeros, rounded } => {
-                groups::max_abs(level, groups, scales);
-                let half = levels(bits) / 2.0;
-                scales.iter_mut().for_each(|scale| *scale /= half);
-                stored.copy_from_slice(scales);
-                self.settle(zeros, stored);
-                if self.searches() {
-                    let signs = if self.search == Search::MseSigned { Signs::Both } else { Signs::Own };
-                    let bounds = Bounds::All(signed_bounds(bits));
-                    groups::search(level, groups, importance, bounds, dtype, signs, stored);
-                }
-                for (scale, stored) in scales.iter_mut().zip(&*stored) {
-                    if rounded || self.searches() || *scale == 0.0 {
-                        *scale = *stored;
-                    }
-                }
-            }
-            Arithmetic::E4M3 => {
-                groups::max_abs(level, groups, scales);
-                scales.iter_mut().for_each(|scale| *scale /= E4M3_MOST);
-                self.settle(0.0, scales);
-                stored.copy_from_slice(scales);
-            }
-            Arithmetic::E4M3Blocks(rule) => {
-                groups::max_abs(level, groups, scales);
-                let (across, high) = (self.grid.groups, self.grid.block_rows);
-                for (stored, block) in stored.chunks_exact_mut(across).zip(scales.chunks(across * high)) {
-                    stored.copy_from_slice(&block[..across]);
-                    for row in block.chunks_exact(across).skip(1) {
-                        stored.iter_mut().zip(row).for_each(|(most, own)| *most = most.max(*own));
-                    }
-                }
-                match rule {
-                    BlockRule::Inverse => {
-                        for factor in stored.iter_mut() {
-                            // in this order, as PyTorch divides a number by a tensor
-                            let exact = 1.0 / *factor * E4M3_MOST;
-                            *factor = if exact.is_finite() { exact } else { 1.0 };
-                        }
-                    }
-                    BlockRule::Stored => {
-                        stored.iter_mut().for_each(|scale| *scale /= E4M3_MOST);
-                        self.settle(0.0, stored);
-                    }
-                }
-                for (factors, block) in stored.chunks_exact(across).zip(scales.chunks_mut(across * high)) {
-                    block.chunks_exact_mut(across).for_each(|row| row.copy_from_slice(factors));
-                }
-                if rule == BlockRule::Inverse {
-                    stored.iter_mut().for_each(|factor| *factor = 1.0 / *factor);
-                }
-            }
-            Arithmetic::ZeroPoints { bits, rule } => {
-                groups::min_max(level, groups, offsets, scales);
-                for (least, extent) in offsets.iter_mut().zip(&mut *scales) {
-                    *least = least.min(0.0);
-                    *extent = extent.max(0.0) - *least;
-                    if rule == ZeroRule::Half {
-                        *extent = extent.max(1e-5);
-                    }
-                }
-                if rule == ZeroRule::Half {
-                    round(level, dtype, scales);
-                }
-                scales.iter_mut().for_each(|scale| *scale /= levels(bits));
-                stored.copy_from_slice(scales);
-                self.settle(0.0, stored);
-                match rule {
-                    ZeroRule::Signed => {
-                        let [low, high] = signed_bounds(bits);
-                        for ((zero, scale), stored) in offsets.iter_mut().zip(&*scales).zip(&*stored) {
-                            let signed = if *scale == 0.0 { 0.0 } else { low - *zero / *stored };
-                            // stored as codes are, less the least one
-                            *zero = signed.round_ties_even().clamp(low, high) - low;
-                        }
-                    }
-                    ZeroRule::Half => {
-                        offsets.iter_mut().zip(&*stored).for_each(|(zero, stored)| *zero = -*zero / *stored);
-                        round(level, dtype, offsets);
-                        offsets.iter_mut().for_each(|zero| *zero = zero.round_ties_even().clamp(0.0, levels(bits)));
-                    }
-                }
-                if self.searches() {
-                    offsets.iter_mut().for_each(|zero| *zero = -*zero);
-                    self.search_around(bits, offsets, stored);
-                    offsets.iter_mut().for_each(|zero| *zero = -*zero);
-                }
-                scales.copy_from_slice(stored);
-            }
-            Arithmetic::Affine { bits } => {
-                groups::min_max(level, groups, offsets, scales);
-                for (offset, scale) in offsets.iter_mut().zip(&mut *scales) {
-                    [*scale, *offset] = affine(*offset, *scale, levels(bits));
-                }
-                stored.copy_from_slice(scales);
-                // as the type holds them; codes were made with what they were before
-                round(level, dtype, stored);
-                if self.searches() {
-                    // Zero has a code, or would have.
-                    offsets
-                        .iter_mut()
-                        .zip(&*scales)
-                        .for_each(|(bias, scale)| *bias = (*bias / scale).round_ties_even());
-                    self.search_around(bits, offsets, stored);
-                    let most = largest(dtype);
-                    for (bias, scale) in offsets.iter_mut().zip(&*stored) {
-                        *bias = (*bias * scale).clamp(-most, most);
-                    }
-                    round(level, dtype, offsets);
-                    scales.copy_from_slice(stored);
-                }
-            }
-            Arithmetic::Powers(rule) => {
-                groups::max_abs(level, groups, scales);
-                scales.iter_mut().for_each(|scale| *scale = power(rule, *scale));
-                if self.searches() {
-                    groups::search_e2m1(level, groups, importance, FloatScale::Power, scales);
-                }
-                stored.copy_from_slice(scales);
-            }
-            Arithmetic::Scaled => {
-                groups::max_abs(level, groups, stored);
-                stored.iter_mut().for_each(|scale| *scale = divisor * (*scale / E2M1_MOST));
-                round(level, dtype, stored);
-                stored.iter_mut().filter(|stored| **stored == 0.0).for_each(|stored| *stored = 0.125);
-                if self.searches() {
-                    groups::search_e2m1(level, groups, importance, FloatScale::E4M3Over(divisor), stored);
-                }
-                scales.iter_mut().zip(&*stored).for_each(|(scale, stored)| *scale = *stored / divisor);
+            Arithmetic::Symmetric { bits, zeros, rounded } => self.symmetric(bits, zeros, rounded, numbers),
+            Arithmetic::E4M3 => self.e4m3(numbers),
+            Arithmetic::E4M3Blocks(rule) => self.e4m3_blocks(rule, numbers),
+            Arithmetic::ZeroPoints { bits, rule } => self.zero_points(bits, rule, numbers),
+            Arithmetic::Affine { bits } => self.affine(bits, numbers),
+            Arithmetic::Powers(rule) => self.powers(rule, numbers),
+            Arithmetic::Scaled => self.scaled(numbers),
+        }
+    }
+
+    /// The greatest magnitude at half the range of levels.
+    fn symmetric(&self, bits: u32, zeros: f32, rounded: bool, Numbers { scales, stored, .. }: Numbers<'_>) {
+        let &Fit { level, groups, importance, dtype, .. } = self;
+        groups::max_abs(level, groups, scales);
+        let half = levels(bits) / 2.0;
+        scales.iter_mut().for_each(|scale| *scale /= half);
+        stored.copy_from_slice(scales);
+        self.settle(zeros, stored);
+        if self.searches() {
+            let signs = if self.search == Search::MseSigned { Signs::Both } else { Signs::Own };
+            let bounds = Bounds::All(signed_bounds(bits));
+            groups::search(level, groups, importance, bounds, dtype, signs, stored);
+        }
+        for (scale, stored) in scales.iter_mut().zip(&*stored) {
+            if rounded || self.searches() || *scale == 0.0 {
+                *scale = *stored;
             }
         }
+    }
+
+    /// The greatest magnitude at the largest 8-bit float.
+    fn e4m3(&self, Numbers { scales, stored, .. }: Numbers<'_>) {
+        groups::max_abs(self.level, self.groups, scales);
+        scales.iter_mut().for_each(|scale| *scale /= E4M3_MOST);
+        self.settle(0.0, scales);
+        stored.copy_from_slice(scales);
+    }
+
+    /// The same for blocks of several rows.
+    fn e4m3_blocks(&self, rule: BlockRule, Numbers { scales, stored, .. }: Numbers<'_>) {
+        groups::max_abs(self.level, self.groups, scales);
+        let (across, high) = (self.grid.groups, self.grid.block_rows);
+        for (stored, block) in stored.chunks_exact_mut(across).zip(scales.chunks(across * high)) {
+            stored.copy_from_slice(&block[..across]);
+            for row in block.chunks_exact(across).skip(1) {
+                stored.iter_mut().zip(row).for_each(|(most, own)| *most = most.max(*own));
+            }
+        }
+        match rule {
+            BlockRule::Inverse => {
+                for factor in stored.iter_mut() {
+                    // in this order, as PyTorch divides a number by a tensor
+                    let exact = 1.0 / *factor * E4M3_MOST;
+                    *factor = if exact.is_finite() { exact } else { 1.0 };
+                }
+            }
+            BlockRule::Stored => {
+                stored.iter_mut().for_each(|scale| *scale /= E4M3_MOST);
+                self.settle(0.0, stored);
+            }
+        }
+        for (factors, block) in stored.chunks_exact(across).zip(scales.chunks_mut(across * high)) {
+            block.chunks_exact_mut(across).for_each(|row| row.copy_from_slice(factors));
+        }
+        if rule == BlockRule::Inverse {
+            stored.iter_mut().for_each(|factor| *factor = 1.0 / *factor);
+        }
+    }
+
+    /// All of a group's numbers and zero between the first level and the last.
+    fn zero_points(&self, bits: u32, rule: ZeroRule, Numbers { scales, offsets, stored }: Numbers<'_>) {
+        let &Fit { level, groups, dtype, .. } = self;
+        groups::min_max(level, groups, offsets, scales);
+        for (least, extent) in offsets.iter_mut().zip(&mut *scales) {
+            *least = least.min(0.0);
+            *extent = extent.max(0.0) - *least;
+            if rule == ZeroRule::Half {
+                *extent = extent.max(1e-5);
+            }
+        }
+        if rule == ZeroRule::Half {
+            round(level, dtype, scales);
+        }
+        scales.iter_mut().for_each(|scale| *scale /= levels(bits));
+        stored.copy_from_slice(scales);
+        self.settle(0.0, stored);
+        match rule {
+            ZeroRule::Signed => {
+                let [low, high] = signed_bounds(bits);
+                for ((zero, scale), stored) in offsets.iter_mut().zip(&*scales).zip(&*stored) {
+                    let signed = if *scale == 0.0 { 0.0 } else { low - *zero / *stored };
+                    // stored as codes are, less the least one
+                    *zero = signed.round_ties_even().clamp(low, high) - low;
+                }
+            }
+            ZeroRule::Half => {
+                offsets.iter_mut().zip(&*stored).for_each(|(zero, stored)| *zero = -*zero / *stored);
+                round(level, dtype, offsets);
+                offsets.iter_mut().for_each(|zero| *zero = zero.round_ties_even().clamp(0.0, levels(bits)));
+            }
+        }
+        if self.searches() {
+            offsets.iter_mut().for_each(|zero| *zero = -*zero);
+            self.search_around(bits, offsets, stored);
+            offsets.iter_mut().for_each(|zero| *zero = -*zero);
+        }
+        scales.copy_from_slice(stored);
+    }
+
+    /// Scales and biases as MLX has them.
+    fn affine(&self, bits: u32, Numbers { scales, offsets, stored }: Numbers<'_>) {
+        let &Fit { level, groups, dtype, .. } = self;
+        groups::min_max(level, groups, offsets, scales);
+        for (offset, scale) in offsets.iter_mut().zip(&mut *scales) {
+            [*scale, *offset] = affine(*offset, *scale, levels(bits));
+        }
+        stored.copy_from_slice(scales);
+        // as the type holds them; codes were made with what they were before
+        round(level, dtype, stored);
+        if self.searches() {
+            // Zero has a code, or would have.
+            offsets.iter_mut().zip(&*scales).for_each(|(bias, scale)| *bias = (*bias / scale).round_ties_even());
+            self.search_around(bits, offsets, stored);
+            let most = largest(dtype);
+            for (bias, scale) in offsets.iter_mut().zip(&*stored) {
+                *bias = (*bias * scale).clamp(-most, most);
+            }
+            round(level, dtype, offsets);
+            scales.copy_from_slice(stored);
+        }
+    }
+
+    /// Powers of two for 4-bit floats.
+    fn powers(&self, rule: PowerRule, Numbers { scales, stored, .. }: Numbers<'_>) {
+        let &Fit { level, groups, importance, .. } = self;
+        groups::max_abs(level, groups, scales);
+        scales.iter_mut().for_each(|scale| *scale = power(rule, *scale));
+        if self.searches() {
+            groups::search_e2m1(level, groups, importance, FloatScale::Power, scales);
+        }
+        stored.copy_from_slice(scales);
+    }
+
+    /// 8-bit floats over the weight's divisor, for 4-bit floats.
+    fn scaled(&self, Numbers { scales, stored, .. }: Numbers<'_>) {
+        let &Fit { level, groups, importance, dtype, divisor, .. } = self;
+        groups::max_abs(level, groups, stored);
+        stored.iter_mut().for_each(|scale| *scale = divisor * (*scale / E2M1_MOST));
+        round(level, dtype, stored);
+        stored.iter_mut().filter(|stored| **stored == 0.0).for_each(|stored| *stored = 0.125);
+        if self.searches() {
+            groups::search_e2m1(level, groups, importance, FloatScale::E4M3Over(divisor), stored);
+        }
+        scales.iter_mut().zip(&*stored).for_each(|(scale, stored)| *scale = *stored / divisor);
     }
 
     fn searches(&self) -> bool {
