@@ -182,6 +182,11 @@ impl Simd for Avx2 {
         fn eq_i32(a: __m256i, b: __m256i) -> __m256 { _mm256_castsi256_ps(_mm256_cmpeq_epi32(a, b)) }
         fn gt_i32(a: __m256i, b: __m256i) -> __m256 { _mm256_castsi256_ps(_mm256_cmpgt_epi32(a, b)) }
         fn add_one_i32(mask: __m256, v: __m256i) -> __m256i { _mm256_sub_epi32(v, _mm256_castps_si256(mask)) }
+        fn after_i32(before: __m256i, v: __m256i) -> __m256i {
+            // The upper half of the one and the lower half of the other stand before the halves of `v`.
+            let halves = _mm256_permute2x128_si256::<0x21>(before, v);
+            _mm256_alignr_epi8::<12>(v, halves)
+        }
         fn select_i32(mask: __m256, yes: __m256i, no: __m256i) -> __m256i {
             _mm256_blendv_epi8(no, yes, _mm256_castps_si256(mask))
         }

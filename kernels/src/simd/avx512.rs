@@ -188,6 +188,7 @@ impl Simd for Avx512 {
         fn add_one_i32(mask: __mmask16, v: __m512i) -> __m512i {
             _mm512_mask_add_epi32(v, mask, v, _mm512_set1_epi32(1))
         }
+        fn after_i32(before: __m512i, v: __m512i) -> __m512i { _mm512_alignr_epi32::<15>(v, before) }
         fn select_i32(mask: __mmask16, yes: __m512i, no: __m512i) -> __m512i {
             _mm512_mask_blend_epi32(mask, no, yes)
         }

@@ -169,6 +169,7 @@ impl Simd for Neon {
         fn eq_i32(a: int32x4_t, b: int32x4_t) -> uint32x4_t { vceqq_s32(a, b) }
         fn gt_i32(a: int32x4_t, b: int32x4_t) -> uint32x4_t { vcgtq_s32(a, b) }
         fn add_one_i32(mask: uint32x4_t, v: int32x4_t) -> int32x4_t { vsubq_s32(v, vreinterpretq_s32_u32(mask)) }
+        fn after_i32(before: int32x4_t, v: int32x4_t) -> int32x4_t { vextq_s32::<3>(before, v) }
         fn select_i32(mask: uint32x4_t, yes: int32x4_t, no: int32x4_t) -> int32x4_t { vbslq_s32(mask, yes, no) }
 
         fn to_f32(v: int32x4_t) -> float32x4_t { vcvtq_f32_s32(v) }

@@ -230,6 +230,10 @@ impl Simd for Scalar {
         from_fn(|l| v[l].wrapping_sub(mask[l] as i32))
     }
     #[inline(always)]
+    fn after_i32(self, before: [i32; N], v: [i32; N]) -> [i32; N] {
+        from_fn(|l| if l == 0 { before[N - 1] } else { v[l - 1] })
+    }
+    #[inline(always)]
     fn select_i32(self, mask: [u32; N], yes: [i32; N], no: [i32; N]) -> [i32; N] {
         from_fn(|l| (mask[l] & yes[l] as u32 | !mask[l] & no[l] as u32) as i32)
     }

@@ -120,6 +120,10 @@ fn operations<S: Simd>(s: S) {
         let sums = (0..n).map(|l| f64::from(a[l]) * f64::from(b[l]) + 0.75);
         assert!(sums.zip(&out).all(|(sum, &v)| (sum - f64::from(v)).abs() <= 1e-6 * (sum.abs() + 0.75)));
 
+        let mut after = vec![0; n];
+        s.store_i32(s.after_i32(ib, ia), &mut after);
+        assert!((0..n).all(|l| after[l] == bits(if l == 0 { b[n - 1] } else { a[l - 1] })));
+
         let mut low = vec![0u8; n];
         s.store_u8(ia, &mut low);
         assert!((0..n).all(|l| low[l] == a[l].to_bits() as u8));

@@ -157,6 +157,10 @@ impl<S: Simd> Simd for Twice<S> {
         self.0.store_u8(v.1, &mut dst[S::LANES..]);
     }
     #[inline(always)]
+    fn after_i32(self, before: Self::I32, v: Self::I32) -> Self::I32 {
+        (self.0.after_i32(before.1, v.0), self.0.after_i32(v.0, v.1))
+    }
+    #[inline(always)]
     fn shl_i32<const N: u32>(self, v: Self::I32) -> Self::I32 {
         (self.0.shl_i32::<N>(v.0), self.0.shl_i32::<N>(v.1))
     }

@@ -178,6 +178,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn gt_i32(self, a: Self::I32, b: Self::I32) -> Self::Mask;
     /// `mask ? v + 1 : v`
     fn add_one_i32(self, mask: Self::Mask, v: Self::I32) -> Self::I32;
+    /// The lanes of `v` moved up by one: the lowest one comes from the highest one of `before`.
+    fn after_i32(self, before: Self::I32, v: Self::I32) -> Self::I32;
     /// `mask ? yes : no`
     fn select_i32(self, mask: Self::Mask, yes: Self::I32, no: Self::I32) -> Self::I32;
 
