@@ -21,7 +21,7 @@ mod ternary;
 pub(crate) use descent::{Descent, Start};
 pub(crate) use nonlinear::{Nonlinear, VALUES, nearest_level};
 #[cfg(feature = "std")]
-pub(crate) use on_grid::{Magnitudes, OnGrid, Refine, Rules};
+pub(crate) use on_grid::{Fits, GROUPS, Magnitudes, OnGrid, Refine, Rules, SUBS};
 pub(crate) use positive::Positive;
 pub(crate) use scale_min::{Deviation, Fit, Room, ScaleMin};
 #[cfg(feature = "std")]

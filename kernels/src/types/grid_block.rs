@@ -8,7 +8,7 @@ use super::batch::{self, Batch, Encode};
 use super::sums::sum_of_squares;
 use crate::Level;
 use crate::grid::Grid;
-use crate::search::{Magnitudes, OnGrid, Positive, Rules};
+use crate::search::{Fits, GROUPS, Magnitudes, OnGrid, Positive, Rules, SUBS};
 use crate::simd::{MOST_LANES, Simd};
 
 /// Weights of a super-block.
@@ -217,41 +217,42 @@ impl Block {
             signs: self.signs,
             grid: core::marker::PhantomData,
         };
-        let mut scales = [0.0; 16];
-        let mut largest = 0.0f32;
-        for sub in 0..subs {
-            let of_sub = sub * len..(sub + 1) * len;
-            let numbers = Magnitudes {
-                x: &self.x[of_sub.clone()],
-                w: &self.w[of_sub.clone()],
-                wx: &self.wx[of_sub.clone()],
-                root: &self.root[of_sub],
-            };
-            let mut most = s.load(numbers.x);
-            for x in numbers.x.chunks_exact(S::LANES) {
+        let mut fits = Fits { searched: 0, mapped: [0.0; SUBS], scales: [0.0; SUBS], codes: [[0; SUBS]; GROUPS] };
+        let top = (2 * B::Grid::TOP + 1) as f32;
+        for (sub, x) in self.x.chunks_exact(len).enumerate() {
+            let mut most = s.load(x);
+            for x in x.chunks_exact(S::LANES) {
                 most = s.max(s.load(x), most);
             }
             let most = s.reduce_max(most);
-            let top = (2 * B::Grid::TOP + 1) as f32;
-            let (mapped, scale) = match B::SEARCH_FIRST {
+            (fits.mapped[sub], fits.scales[sub]) = match B::SEARCH_FIRST {
                 true => (first[sub] * (B::Grid::TOP + 1) as f32, first[sub]),
                 false => (most, most / top),
             };
-            let signs = &mut found.signs[sub * len / 8..(sub + 1) * len / 8];
-            if most < B::EPSILON || mapped <= 0.0 {
-                signs.fill(0);
+            if most < B::EPSILON || fits.mapped[sub] <= 0.0 {
                 found.empty |= 1 << sub;
+            } else {
+                fits.searched |= 1 << sub;
+            }
+        }
+        let numbers = Magnitudes { x: &self.x, w: &self.w, wx: &self.wx, root: &self.root };
+        search.search(s, B::RULES, numbers, &mut fits);
+        let mut scales = [0.0; 16];
+        let mut largest = 0.0f32;
+        for sub in 0..subs {
+            let signs = &mut found.signs[sub * len / 8..(sub + 1) * len / 8];
+            if found.empty >> sub & 1 == 1 {
+                signs.fill(0);
                 continue;
             }
-            let fit = search.search(s, B::RULES, numbers, mapped, scale);
             let points = &mut found.points[sub * groups..(sub + 1) * groups];
-            for (point, &code) in points.iter_mut().zip(&fit.codes) {
-                *point = search.index(code);
+            for (point, codes) in points.iter_mut().zip(&fits.codes) {
+                *point = search.index(codes[sub] as u16);
             }
-            if fit.scale < 0.0 {
+            if fits.scales[sub] < 0.0 {
                 signs.iter_mut().for_each(|signs| *signs = !*signs);
             }
-            scales[sub] = fit.scale.abs();
+            scales[sub] = fits.scales[sub].abs();
             largest = if largest > scales[sub] { largest } else { scales[sub] };
         }
         if largest == 0.0 {
