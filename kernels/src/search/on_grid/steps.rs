@@ -22,8 +22,8 @@ pub(super) struct Steps<S: Simd> {
 const ROUND: f32 = 25_165_824.0;
 
 impl<S: Simd> Steps<S> {
-    #[inline(always)]
     /// Those of the sub-block that starts at a number; `reaches` are set for its numbers.
+    #[inline(always)]
     pub fn new<G: Grid>(
         s: S,
         rules: Rules,
