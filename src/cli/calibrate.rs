@@ -69,19 +69,13 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<()> {
     signals::listen()?;
     let start = Instant::now();
     let forward = &args.forward;
-    let options = forward.options(1)?;
     if !args.resume {
         output::check_target(&args.output, args.force)?;
     }
     let input = forward.open(&args.model)?;
-    let (names, texts) = opened(&args.text, forward.context)?;
     let display = Layers::new(forward.quiet);
-    let result = forward.with_threads(|| {
-        let machine = Machine::new(&input.model, &input.weights, options, &signals::CANCEL)?;
-        let limit = forward.chunks.map(NonZeroUsize::get);
-        let corpus = Corpus::of(&texts, &input.model.metadata, machine.vocabulary(), forward.context, limit)?;
-        let (mut collector, mut done) = match args.resume.then(|| earlier(args, &names, &corpus)).transpose()?.flatten()
-        {
+    let result = on_texts(&input, &args.text, forward, |machine, corpus, names| {
+        let (mut collector, mut done) = match args.resume.then(|| earlier(args, names, corpus)).transpose()?.flatten() {
             Some((matrix, done)) => (Collector::resume(args.process_output, &matrix), done),
             None => (Collector::new(args.process_output), 0),
         };
@@ -89,25 +83,25 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<()> {
         let step = args.save_every.map_or(all, NonZeroUsize::get).max(1);
         let first = done;
         let mut layer_seconds: Vec<f64> = Vec::new();
-        let mut matrix = collector.matrix(&names, done as u32, corpus.context as u32);
+        let mut matrix = collector.matrix(names, done as u32, corpus.context as u32);
         while done < all {
             let sequences = done..all.min(done + step);
             let rounds = (all - first).div_ceil(step);
             let round = (done - first) / step;
             let progress = |step: Step| display.show(round * step.total + step.done, rounds * step.total);
-            let seconds = collect(&machine, &corpus, sequences.clone(), &mut collector, &progress)?;
+            let seconds = collect(machine, corpus, sequences.clone(), &mut collector, &progress)?;
             layer_seconds.resize(seconds.len(), 0.0);
             layer_seconds.iter_mut().zip(seconds).for_each(|(sum, seconds)| *sum += seconds);
             input.weights.source().check_unchanged()?;
             let replace = args.force || args.resume || done > first;
             done = sequences.end;
-            matrix = collector.matrix(&names, done as u32, corpus.context as u32);
+            matrix = collector.matrix(names, done as u32, corpus.context as u32);
             matrix.write(&args.output, Form::of(&args.output), replace)?;
         }
-        Ok((matrix, corpus.sequences(), layer_seconds))
+        Ok((matrix, names.to_vec(), corpus.sequences(), layer_seconds))
     });
     display.finish();
-    let (matrix, sequences, layer_seconds) = result?;
+    let (matrix, names, sequences, layer_seconds) = result?;
     let seconds = start.elapsed().as_secs_f64();
     let experts = Coverage::of(&matrix);
     if !forward.quiet {
@@ -134,7 +128,7 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<()> {
 }
 
 /// The texts and their names; those that come with the program if there are none.
-pub(super) fn opened(paths: &[PathBuf], context: usize) -> Result<(Vec<String>, Vec<Text>)> {
+fn opened(paths: &[PathBuf], context: usize) -> Result<(Vec<String>, Vec<Text>)> {
     if paths.is_empty() {
         let texts = Text::defaults(context);
         return Ok((texts.iter().map(|text| text.name.clone()).collect(), texts));
@@ -144,21 +138,34 @@ pub(super) fn opened(paths: &[PathBuf], context: usize) -> Result<(Vec<String>, 
     Ok((paths.iter().map(|path| file_name(path)).collect(), texts))
 }
 
-/// Measures an opened model on texts, or on those that come with the program if there are none, without writing anything, and
-/// how long every layer took.
-pub(super) fn measure(input: &Input, texts: &[PathBuf], forward: &ForwardArgs) -> Result<(Imatrix, Vec<f64>)> {
+/// Runs `work` with an opened model that is ready to run and the sequences of texts, or of those that come with the program if
+/// there are none; it also gets the names of the texts.
+pub(super) fn on_texts<T: Send>(
+    input: &Input,
+    texts: &[PathBuf],
+    forward: &ForwardArgs,
+    work: impl FnOnce(&Machine<'_>, &Corpus, &[String]) -> Result<T> + Send,
+) -> Result<T> {
     let options = forward.options(1)?;
     let (names, texts) = opened(texts, forward.context)?;
-    let display = Layers::new(forward.quiet);
-    let result = forward.with_threads(|| {
+    forward.with_threads(|| {
         let machine = Machine::new(&input.model, &input.weights, options, &signals::CANCEL)?;
         let limit = forward.chunks.map(NonZeroUsize::get);
         let corpus = Corpus::of(&texts, &input.model.metadata, machine.vocabulary(), forward.context, limit)?;
+        work(&machine, &corpus, &names)
+    })
+}
+
+/// Measures an opened model on texts, or on those that come with the program if there are none, without writing anything, and
+/// how long every layer took.
+pub(super) fn measure(input: &Input, texts: &[PathBuf], forward: &ForwardArgs) -> Result<(Imatrix, Vec<f64>)> {
+    let display = Layers::new(forward.quiet);
+    let result = on_texts(input, texts, forward, |machine, corpus, names| {
         let mut collector = Collector::new(false);
         let progress = |step: Step| display.show(step.done, step.total);
         let all = corpus.sequences();
-        let seconds = collect(&machine, &corpus, 0..all, &mut collector, &progress)?;
-        Ok((collector.matrix(&names, all as u32, corpus.context as u32), seconds))
+        let seconds = collect(machine, corpus, 0..all, &mut collector, &progress)?;
+        Ok((collector.matrix(names, all as u32, corpus.context as u32), seconds))
     });
     display.finish();
     result

@@ -1,14 +1,11 @@
 //! `--method`: rounding with the second moments of a text.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use weightmill::calibrate::Collector;
-use weightmill::corpus::Corpus;
 use weightmill::evaluate::Step;
-use weightmill::forward::Machine;
 use weightmill::input::Input;
 use weightmill::pipeline::{self, Disk, Goal};
 use weightmill::plan::Plan;
@@ -74,8 +71,6 @@ pub(super) fn round(
     settings: Settings,
 ) -> Result<(Rounded, Option<Imatrix>)> {
     let forward = ForwardArgs { max_memory: schedule.forward_memory(), ..ForwardArgs::of_main(args) };
-    let options = forward.options(1)?;
-    let (names, texts) = calibrate::opened(args.calibrate.as_deref().unwrap_or_default(), forward.context)?;
     let folder = Store::folder(&plan.outputs[0].path);
     let measures = args.imatrix.is_none() && settings.folded.is_none();
     if settings.folded.is_none() {
@@ -89,16 +84,14 @@ pub(super) fn round(
         let LayerErrors { layer, before, after } = errors;
         display.note(&format!("layer {layer}: relative error of outputs {before:.3e} -> {after:.3e}"));
     };
-    let result = forward.with_threads(|| {
-        let machine = Machine::new(&input.model, &input.weights, options, &signals::CANCEL)?;
-        let limit = forward.chunks.map(NonZeroUsize::get);
-        let corpus = Corpus::of(&texts, &input.model.metadata, machine.vocabulary(), forward.context, limit)?;
+    let texts = args.calibrate.as_deref().unwrap_or_default();
+    let result = calibrate::on_texts(input, texts, &forward, |machine, corpus, names| {
         let progress = Progress { step: &|step: Step| display.show(step.done, step.total), layer: &show };
         let mut collector = measures.then(|| Collector::new(false));
         let (weights, settings) = (&input.weights, (folder, &settings));
-        let rounded = rounding::round(&machine, weights, &corpus, schedule, settings, collector.as_mut(), &progress)?;
+        let rounded = rounding::round(machine, weights, corpus, schedule, settings, collector.as_mut(), &progress)?;
         let sequences = u32::try_from(corpus.sequences())?;
-        Ok((rounded, collector.map(|mut collector| collector.matrix(&names, sequences, corpus.context as u32))))
+        Ok((rounded, collector.map(|mut collector| collector.matrix(names, sequences, corpus.context as u32))))
     });
     display.finish();
     let (rounded, matrix) = result?;

@@ -1,13 +1,10 @@
 //! `--method awq` and `--method smoothquant`: scales that are folded into the model before it is quantized.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use weightmill::corpus::Corpus;
 use weightmill::evaluate::Step;
 use weightmill::folding::{Folding, Link, Origin};
-use weightmill::forward::Machine;
 use weightmill::input::Input;
 use weightmill::model::Map;
 use weightmill::pipeline::Goal;
@@ -95,8 +92,6 @@ pub(super) fn schedule<'a>(input: &Input, goals: Vec<Goal<'a>>, limit: u64) -> R
 /// Chooses scales.
 pub(super) fn choose(args: &QuantizeArgs, input: &Input, plan: &Plan, scale_plan: &ScalePlan<'_>) -> Result<Scales> {
     let forward = ForwardArgs { max_memory: scale_plan.forward_memory(), ..ForwardArgs::of_main(args) };
-    let options = forward.options(1)?;
-    let (_, texts) = calibrate::opened(args.calibrate.as_deref().unwrap_or_default(), forward.context)?;
     let folder = folder(&plan.outputs[0].path);
     if args.imatrix.is_some() {
         // otherwise that began with measuring a matrix
@@ -108,12 +103,10 @@ pub(super) fn choose(args: &QuantizeArgs, input: &Input, plan: &Plan, scale_plan
         let LayerErrors { layer, before, after } = errors;
         display.note(&format!("layer {layer}: relative error of outputs {before:.3e} -> {after:.3e} with scales"));
     };
-    let result = forward.with_threads(|| {
-        let machine = Machine::new(&input.model, &input.weights, options, &signals::CANCEL)?;
-        let limit = forward.chunks.map(NonZeroUsize::get);
-        let corpus = Corpus::of(&texts, &input.model.metadata, machine.vocabulary(), forward.context, limit)?;
+    let texts = args.calibrate.as_deref().unwrap_or_default();
+    let result = calibrate::on_texts(input, texts, &forward, |machine, corpus, _| {
         let progress = Progress { step: &|step: Step| display.show(step.done, step.total), layer: &show };
-        Ok(search(&machine, &input.weights, &corpus, scale_plan, (folder, &settings), &progress)?)
+        Ok(search(machine, &input.weights, corpus, scale_plan, (folder, &settings), &progress)?)
     });
     display.finish();
     let scales = result?;
