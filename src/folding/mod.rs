@@ -10,6 +10,7 @@ mod factors;
 mod graph;
 mod link;
 mod place;
+mod strip;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
