@@ -28,7 +28,7 @@ mod work;
 
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use weightmill_kernels::Level;
 
 use self::moment::Moments;
@@ -39,7 +39,7 @@ use crate::calibrate::Collector;
 use crate::corpus::Corpus;
 use crate::evaluate::Step;
 use crate::forward::{self, Machine, Observer, Part, Rows};
-use crate::pipeline::{self, Chosen};
+use crate::pipeline::{self, Chosen, Goal};
 use crate::weights::Weights;
 
 pub use error::Error;
@@ -91,6 +91,15 @@ impl Settings {
             force: false,
             level,
         }
+    }
+
+    /// Those that results depend on.
+    fn identity(&self) -> Json {
+        json!({
+            "choice": format!("{:?}", self.choice),
+            "folded": self.folded,
+            "settings": json!([self.damping, self.least_tokens, self.sweeps, self.sequential]),
+        })
     }
 }
 
@@ -165,7 +174,8 @@ pub fn round(
     progress: &Progress<'_>,
 ) -> Result<Rounded, Error> {
     let measured = collector.is_some();
-    let store = Store::open(folder, &identity(weights, corpus, schedule, settings, measured), settings.force)?;
+    let run = identity(weights, corpus, schedule.goals().map(|(_, goal)| goal), measured, settings.identity());
+    let store = Store::open(folder, &run, settings.force)?;
     let cancelled = |error: forward::Error| store.stopped(error);
     let mut work = Work::new(weights, schedule, &store, settings);
     let resumed = work.results();
@@ -237,15 +247,16 @@ fn round_sites(
     Ok(())
 }
 
-/// Everything that the results depend on.
-fn identity(
+/// Everything that results in a [`Store`] depend on: source, text, what is to be written with which importance, unless that is
+/// measured in the same run, and `choice`, what else is special to a way of choosing.
+fn identity<'a>(
     weights: &Weights,
     corpus: &Corpus,
-    schedule: &Schedule<'_>,
-    settings: &Settings,
+    goals: impl Iterator<Item = &'a Goal<'a>>,
     measured: bool,
-) -> serde_json::Value {
-    let goals = schedule.goals().map(|(_, goal)| {
+    choice: Json,
+) -> Json {
+    let goals = goals.map(|goal| {
         let importance = goal.importance.unwrap_or_default().iter().map(|value| value.to_bits());
         let importance = if measured { "measured".to_owned() } else { digest(importance) };
         json!([goal.tensor.name, goal.to(), importance])
@@ -254,10 +265,8 @@ fn identity(
         "program": env!("CARGO_PKG_VERSION"),
         "source": store::state_of(&weights.source().files()),
         "tokens": [corpus.context, corpus.sequences(), digest(corpus.tokens.iter().copied())],
-        "settings": json!([settings.damping, settings.least_tokens, settings.sweeps, settings.sequential]),
-        "choice": format!("{:?}", settings.choice),
-        "folded": settings.folded,
         "tensors": goals.collect::<Vec<_>>(),
+        "choice": choice,
     })
 }
 

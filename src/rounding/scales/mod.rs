@@ -19,8 +19,8 @@ use serde_json::json;
 
 use self::evidence::Collected;
 use self::trial::Trial;
-use super::store::{self, Store};
-use super::{Error, Figures, LayerErrors, Progress, Settings, digest};
+use super::store::Store;
+use super::{Error, Figures, LayerErrors, Progress, Settings, digest, identity};
 use crate::corpus::Corpus;
 use crate::evaluate::Step;
 use crate::forward::{self, Machine};
@@ -74,9 +74,14 @@ pub fn search(
     (folder, settings): (PathBuf, &Settings),
     progress: &Progress<'_>,
 ) -> Result<Scales, Error> {
-    let store = Store::open(folder, &identity(weights, corpus, plan, settings), settings.force)?;
-    let cancelled = |error: forward::Error| store.stopped(error);
     let links = plan.folding().links();
+    let choice = json!({
+        "method": format!("{:?}", plan.method()),
+        "settings": [settings.least_tokens],
+        "links": links.len(),
+    });
+    let store = Store::open(folder, &identity(weights, corpus, plan.goals().iter(), false, choice), settings.force)?;
+    let cancelled = |error: forward::Error| store.stopped(error);
     let mut done: Vec<Option<Figures>> = vec![None; links.len()];
     if store.is_resumed() {
         let kept = links.iter().enumerate().map(|(number, link)| store.figures(number, bytes(link.channels)));
@@ -136,21 +141,4 @@ pub fn search(
 
 fn bytes(channels: usize) -> u64 {
     (channels * size_of::<f32>()) as u64
-}
-
-/// Everything that scales depend on.
-fn identity(weights: &Weights, corpus: &Corpus, plan: &ScalePlan<'_>, settings: &Settings) -> serde_json::Value {
-    let goals = plan.goals().iter().map(|goal| {
-        let importance = goal.importance.unwrap_or_default().iter().map(|value| value.to_bits());
-        json!([goal.tensor.name, goal.to(), digest(importance)])
-    });
-    json!({
-        "program": env!("CARGO_PKG_VERSION"),
-        "method": format!("{:?}", plan.method()),
-        "source": store::state_of(&weights.source().files()),
-        "tokens": [corpus.context, corpus.sequences(), digest(corpus.tokens.iter().copied())],
-        "settings": [settings.least_tokens],
-        "links": plan.folding().links().len(),
-        "tensors": goals.collect::<Vec<_>>(),
-    })
 }
