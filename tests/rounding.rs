@@ -98,7 +98,7 @@ impl Setting {
         let settings = Settings { threads, max_memory: 64 << 20, level: Level::detect(), force: true };
         let importance = Importance::default();
         let run = Run::new(&plan, &facts, &importance, settings).unwrap();
-        let schedule = Schedule::new(run.goals(), &input.model, self.max_memory);
+        let schedule = Schedule::new(run.goals(), &input.model, self.max_memory, 0);
         let rounded = schedule.and_then(|schedule| {
             let machine = machine(&input, &cancel);
             let corpus = corpus(&input, machine.vocabulary());

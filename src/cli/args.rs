@@ -11,7 +11,7 @@ use weightmill_kernels::Dtype;
 
 use super::calibrate::CalibrateArgs;
 use super::evaluate::EvaluateArgs;
-use super::rounding::Method;
+use super::method::Method;
 use super::types::Types;
 use weightmill::options::{self, GroupSize, Override, TensorType};
 use weightmill::tokenizer::PreTokenizer;
@@ -175,17 +175,18 @@ pub(super) struct QuantizeArgs {
     #[arg(long, value_name = "N", requires = "calibrate", help_heading = "Importance")]
     pub chunks: Option<NonZeroUsize>,
     /// Choose what keeps the outputs of layers on these texts. gptq: levels, each weight making up for the rounding of those before
-    /// it. awq: scales of inputs, folded into the operations before, and of groups. smoothquant: the first, for w8a8. With
-    /// --imatrix that matrix weighs the columns, and none is measured
+    /// it. awq: scales of inputs, folded into the operations before, and of groups. smoothquant: the first, for w8a8. awq,gptq or
+    /// smoothquant,gptq: scales of inputs, then levels. With --imatrix that matrix weighs the columns, and none is measured
     #[arg(
         long,
         value_enum,
+        value_delimiter = ',',
         value_name = "gptq|awq|smoothquant",
         requires = "calibrate",
         hide_possible_values = true,
         help_heading = "Importance"
     )]
-    pub method: Option<Method>,
+    pub method: Vec<Method>,
     /// With --method gptq and one type: layers see what is written of those before them, not the model's own; takes twice the time
     #[arg(long, requires = "method", help_heading = "Importance")]
     pub sequential: bool,

@@ -7,6 +7,7 @@ mod evaluate;
 mod imatrix;
 mod inspect;
 mod message;
+mod method;
 mod progress;
 mod quantize;
 mod request;

@@ -3,82 +3,76 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use clap::ValueEnum;
 use weightmill::calibrate::Collector;
 use weightmill::evaluate::Step;
 use weightmill::input::Input;
 use weightmill::pipeline::{self, Disk, Goal};
 use weightmill::plan::Plan;
-use weightmill::rounding::{self, LayerErrors, Progress, Report, Rounded, Schedule, Settings, Store, scales};
+use weightmill::rounding::{self, Choice, LayerErrors, Progress, Report, Rounded, Schedule, Settings, Store};
 use weightmill_formats::imatrix::Imatrix;
+use weightmill_kernels::Level;
 
 use super::args::QuantizeArgs;
 use super::evaluate::ForwardArgs;
 use super::message::say;
+use super::method::Methods;
 use super::progress::Layers;
 use super::{calibrate, signals};
-
-/// `--method`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Method {
-    /// Levels.
-    Gptq,
-    /// Scales that are folded into the model.
-    Awq,
-    /// The same, for activations of 8 bits.
-    #[value(name = "smoothquant")]
-    SmoothQuant,
-}
-
-impl Method {
-    /// How scales are chosen, if any are.
-    pub fn of_scales(self) -> Option<scales::Method> {
-        match self {
-            Method::Gptq => None,
-            Method::Awq => Some(scales::Method::Awq),
-            Method::SmoothQuant => Some(scales::Method::SmoothQuant),
-        }
-    }
-}
 
 /// Names that a line lists.
 const LISTED: usize = 6;
 
-/// What would be rounded.
-pub(super) fn schedule<'a>(args: &QuantizeArgs, input: &Input, goals: Vec<Goal<'a>>) -> Result<Schedule<'a>> {
-    let schedule = Schedule::new(goals, &input.model, args.max_memory)?;
+/// What would be rounded, if anything: with gptq whatever has levels, with awq alone what then gets other scales of groups.
+/// `taken` of the memory is something else's.
+pub(super) fn schedule<'a>(
+    args: &QuantizeArgs,
+    methods: Methods,
+    input: &Input,
+    mut goals: Vec<Goal<'a>>,
+    taken: u64,
+) -> Result<Option<Schedule<'a>>> {
+    let Some(choice) = methods.choice() else { return Ok(None) };
+    if choice == Choice::Scales {
+        goals.retain(Goal::is_coded);
+    }
+    let schedule = Schedule::new(goals, &input.model, args.max_memory, taken)?;
     if args.sequential && !schedule.is_single() {
         bail!(
             "--sequential takes one type: layers cannot see what is written of those before them in two; run the command once for each"
         );
     }
-    if schedule.needs().tensors == 0 {
-        bail!(
+    match choice {
+        _ if schedule.needs().tensors > 0 => Ok(Some(schedule)),
+        Choice::Scales => Ok(None),
+        Choice::Levels => bail!(
             "--method gptq has nothing to do: of the types asked for, no layer's tensors are of one whose levels can be chosen \
              (Q2_K to Q6_K, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, IQ4_XS, and folders of integers)"
-        );
+        ),
     }
-    Ok(schedule)
 }
 
 /// Rounds what the schedule lists, and measures an importance matrix in the same run of the text if none was given or measured
-/// before.
+/// before. `folded` tells the scales that are folded into the weights, if there are any.
 pub(super) fn round(
     args: &QuantizeArgs,
+    methods: Methods,
     input: &Input,
     plan: &Plan,
     schedule: &Schedule<'_>,
-    settings: Settings,
+    folded: Option<String>,
+    level: Level,
 ) -> Result<(Rounded, Option<Imatrix>)> {
     let forward = ForwardArgs { max_memory: schedule.forward_memory(), ..ForwardArgs::of_main(args) };
     let folder = Store::folder(&plan.outputs[0].path);
-    let measures = args.imatrix.is_none() && settings.folded.is_none();
-    if settings.folded.is_none() {
-        // otherwise that began with choosing scales
-        signals::listen()?;
-    }
-    check_room(plan, schedule, &folder)?;
-    let settings = Settings { force: args.force, ..settings };
+    let measures = args.imatrix.is_none() && methods.measures_importance();
+    signals::listen()?;
+    let settings = Settings {
+        choice: methods.choice().unwrap_or(Choice::Levels),
+        folded,
+        sequential: args.sequential,
+        force: args.force,
+        ..Settings::new(level)
+    };
     let display = Layers::new(args.quiet);
     let show = |errors: LayerErrors| {
         let LayerErrors { layer, before, after } = errors;
@@ -102,7 +96,8 @@ pub(super) fn round(
 }
 
 /// Fails if outputs and results have no room beside each other.
-fn check_room(plan: &Plan, schedule: &Schedule<'_>, folder: &Path) -> Result<()> {
+pub(super) fn check_room(plan: &Plan, schedule: &Schedule<'_>) -> Result<(), pipeline::Error> {
+    let folder = Store::folder(&plan.outputs[0].path);
     let there = |folder: &Path| -> u64 {
         let entries = folder.read_dir().into_iter().flatten().flatten();
         entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
@@ -110,9 +105,9 @@ fn check_room(plan: &Plan, schedule: &Schedule<'_>, folder: &Path) -> Result<()>
     let disks = Disk::of(plan)?;
     let holds = |disk: &&Disk| folder.starts_with(&disk.folder);
     if let Some(disk) = disks.iter().find(holds).or(disks.first()) {
-        let needed = disk.needed + schedule.needs().disk.saturating_sub(there(folder));
+        let needed = disk.needed + schedule.needs().disk.saturating_sub(there(&folder));
         if needed > disk.free {
-            return Err(pipeline::Error::NoSpace { folder: disk.folder.clone(), needed, available: disk.free }.into());
+            return Err(pipeline::Error::NoSpace { folder: disk.folder.clone(), needed, available: disk.free });
         }
     }
     Ok(())

@@ -11,8 +11,7 @@ use weightmill::pipeline::Goal;
 use weightmill::plan::Plan;
 use weightmill::publish::Published;
 use weightmill::rounding::scales::{Method, ScalePlan, ScaleReport, ScaledInput, Scales, search};
-use weightmill::rounding::{LayerErrors, Progress, Schedule, Settings};
-use weightmill::target::Target;
+use weightmill::rounding::{LayerErrors, Progress, Settings};
 use weightmill_formats::Importance;
 use weightmill_kernels::{Dtype, Level};
 
@@ -21,25 +20,7 @@ use super::evaluate::ForwardArgs;
 use super::message::say;
 use super::progress::Layers;
 use super::rounding::listed;
-use super::{UsageError, calibrate, signals};
-
-/// The scheme whose inputs are rounded.
-const ROUNDS_INPUTS: &str = "w8a8";
-
-/// Fails if a method makes no sense with what is asked for.
-pub(super) fn check(method: Method, targets: &[Target]) -> Result<()> {
-    let rounds_inputs = |target: &Target| target.name() == ROUNDS_INPUTS;
-    match targets.iter().find(|target| method == Method::SmoothQuant && !rounds_inputs(target)) {
-        None => Ok(()),
-        Some(other) => {
-            let text = format!(
-                "--method smoothquant is for {ROUNDS_INPUTS}, whose inputs are rounded to 8 bits; {} is better off with awq",
-                other.name()
-            );
-            Err(UsageError(text).into())
-        }
-    }
-}
+use super::{calibrate, signals};
 
 /// Finds what can be folded, and says so to the weights: the plan then knows which will be others than those that are stored.
 pub(super) fn folding(input: &mut Input, method: Method) -> Result<Folding> {
@@ -82,22 +63,18 @@ pub(super) fn plan<'a>(
     Ok(plan)
 }
 
-/// The goals whose groups get other scales once scales are folded in, if there are any.
-pub(super) fn schedule<'a>(input: &Input, goals: Vec<Goal<'a>>, limit: u64) -> Result<Option<Schedule<'a>>> {
-    let coded: Vec<Goal<'_>> = goals.into_iter().filter(Goal::is_coded).collect();
-    let schedule = (!coded.is_empty()).then(|| Schedule::new(coded, &input.model, limit)).transpose()?;
-    Ok(schedule.filter(|schedule| schedule.needs().tensors > 0))
-}
-
 /// Chooses scales.
-pub(super) fn choose(args: &QuantizeArgs, input: &Input, plan: &Plan, scale_plan: &ScalePlan<'_>) -> Result<Scales> {
+pub(super) fn choose(
+    args: &QuantizeArgs,
+    input: &Input,
+    plan: &Plan,
+    scale_plan: &ScalePlan<'_>,
+    level: Level,
+) -> Result<Scales> {
     let forward = ForwardArgs { max_memory: scale_plan.forward_memory(), ..ForwardArgs::of_main(args) };
     let folder = folder(&plan.outputs[0].path);
-    if args.imatrix.is_some() {
-        // otherwise that began with measuring a matrix
-        signals::listen()?;
-    }
-    let settings = Settings { force: args.force, ..Settings::new(Level::from_env()?) };
+    signals::listen()?;
+    let settings = Settings { force: args.force, ..Settings::new(level) };
     let display = Layers::new(args.quiet);
     let show = |errors: LayerErrors| {
         let LayerErrors { layer, before, after } = errors;
@@ -129,8 +106,8 @@ pub(super) fn fold(
     input: &mut Input,
     (plan, published): (&Plan, Option<&Published>),
     importance: &mut Importance,
-) -> Result<()> {
-    let level = Level::from_env()?;
+    level: Level,
+) {
     let written = |weight: usize| written(plan, published, weight);
     let scales = folding.fold(&mut input.weights, scales, &written, level);
     for tensor in &input.model.tensors {
@@ -139,7 +116,6 @@ pub(super) fn fold(
             folding.weigh(&scales, &tensor.name, values, matrices);
         }
     }
-    Ok(())
 }
 
 /// The forms in which a stored vector is written, where they are narrower than F32.

@@ -7,7 +7,11 @@ use anyhow::{Context as _, Result};
 /// Set once the run should end.
 pub(super) static CANCEL: AtomicBool = AtomicBool::new(false);
 
-/// Listens from now on.
+/// Listens from now on; more than once does nothing.
 pub(super) fn listen() -> Result<()> {
+    static LISTENS: AtomicBool = AtomicBool::new(false);
+    if LISTENS.swap(true, Relaxed) {
+        return Ok(());
+    }
     ctrlc::set_handler(|| CANCEL.store(true, Relaxed)).context("cannot listen for Ctrl-C")
 }

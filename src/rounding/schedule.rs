@@ -29,7 +29,9 @@ pub struct Schedule<'a> {
     /// By goal: the entry of an importance matrix that weighs it, and its first matrix that is meant.
     entries: Vec<(String, usize)>,
     moments: u64,
+    /// Without what is taken by something else.
     max_memory: u64,
+    taken: u64,
 }
 
 /// A moment and what is rounded with it.
@@ -64,11 +66,11 @@ pub struct Needs {
 }
 
 impl<'a> Schedule<'a> {
-    /// Divides the goals of a run over the layers of `model`.
+    /// Divides the goals of a run over the layers of `model`. Of the memory `taken` bytes are something else's.
     ///
     /// # Errors
     /// If the memory does not suffice for one of the moments.
-    pub fn new(goals: Vec<Goal<'a>>, model: &Model, max_memory: u64) -> Result<Self, Error> {
+    pub fn new(goals: Vec<Goal<'a>>, model: &Model, max_memory: u64, taken: u64) -> Result<Self, Error> {
         let names: BTreeSet<&str> = model.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         let mut layers: BTreeMap<usize, BTreeMap<Site, Measured>> = BTreeMap::new();
         let holders = Holders::new(model);
@@ -90,14 +92,15 @@ impl<'a> Schedule<'a> {
             layers.into_iter().map(|(layer, sites)| (layer, sites.into_values().collect())).collect();
         // memory is checked above, unless there is no goal
         for measured in layers.values().flatten() {
-            let needed = measured.bytes().saturating_add(BESIDE);
+            let needed = measured.bytes().saturating_add(BESIDE).saturating_add(taken);
             if needed > max_memory {
                 let (tensor, columns) = (measured.site.tensor.clone(), measured.columns);
                 return Err(Error::Memory { tensor, columns, needed, limit: max_memory });
             }
         }
         let places = Places::new(&kept, model);
-        let mut schedule = Self { goals: kept, layers, left_out, places, entries, moments: 0, max_memory };
+        let max_memory = max_memory.saturating_sub(taken);
+        let mut schedule = Self { goals: kept, layers, left_out, places, entries, moments: 0, max_memory, taken };
         let passes = schedule.layers.keys().flat_map(|layer| schedule.passes(*layer, &|_| true));
         schedule.moments = passes.map(|pass| pass.bytes()).max().unwrap_or(0);
         Ok(schedule)
@@ -177,7 +180,7 @@ impl<'a> Schedule<'a> {
             largest_moment: largest,
             moments: self.moments,
             passes: self.layers.keys().map(|layer| self.passes(*layer, &|_| true).len()).max().unwrap_or(0),
-            least_memory: largest + BESIDE,
+            least_memory: largest + BESIDE + self.taken,
             disk: self.goals.iter().map(Goal::bytes).sum(),
         }
     }

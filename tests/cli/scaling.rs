@@ -71,6 +71,32 @@ fn scaled_folders_lose_less_than_measured_importance_alone() {
 }
 
 #[test]
+fn levels_are_chosen_on_the_model_that_has_scales() {
+    let folder = folder();
+    let text = text(folder.path());
+    let (scaled, both) = (folder.path().join("scaled/"), folder.path().join("both/"));
+    // of GGUF files, too
+    run("Q3_K_S,w4a16", &text, &scaled, &["--method", "awq"]);
+    let report = run("Q3_K_S,w4a16", &text, &both, &["--method", "awq,gptq"]);
+    assert_eq!(report["scaling"]["scaled"].as_array().unwrap().len(), 8);
+    assert_eq!(report["rounding"]["rounded"].as_array().unwrap().len(), 28);
+    for name in ["tiny-llama-Q3_K_S.gguf", "tiny-llama-w4a16"] {
+        let (found, expected) = (divergence(&both.join(name), &text), divergence(&scaled.join(name), &text));
+        assert!(found < 0.9 * expected, "{name}: {found}, with scales alone {expected}");
+    }
+    assert_eq!(names(&folder.path().join("both")), ["tiny-llama-Q3_K_S.gguf", "tiny-llama-w4a16"]);
+
+    let refused = |types: &str, methods: &str, said: &str| {
+        let arguments = [FIXTURE, "-t", types, "--method", methods, "--calibrate"];
+        let output = quantize().args(arguments).arg(&text).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+    };
+    refused("w8a8", "awq,smoothquant", "choose one");
+    refused("w4a16", "smoothquant,gptq", "--method smoothquant is for w8a8");
+}
+
+#[test]
 fn unquantized_outputs_compute_the_same() {
     let folder = folder();
     let text = text(folder.path());
@@ -106,7 +132,11 @@ fn the_plan_says_what_it_takes_and_too_little_is_refused() {
         command.args([FIXTURE, "--method", "awq", "--calibrate"]).arg(&text).args(arguments).arg("-o").arg(&out);
         assert_refused(&command.output().unwrap(), said);
     };
-    refused(&["-t", "w4a16", "--max-memory", "64MiB"], &["--max-memory", "second moment", "256 inputs"]);
+    // what it asks for is enough, for scales and for what comes after
+    let least = needs["least_memory"].to_string();
+    refused(&["-t", "w4a16", "--max-memory", "64MiB"], &["--max-memory", "second moment", "256 inputs", &least]);
+    assert_eq!(planned["preflight"]["rounding"]["least_memory"], needs["least_memory"]);
+    run("w4a16", &text, &out, &["--method", "awq", "--dry-run", "--max-memory", &least]);
     refused(&["-t", "F16"], &["--method awq has nothing to do", "Q2_K"]);
     assert_eq!(names(folder.path()), ["text.txt"]);
 }
