@@ -3,11 +3,12 @@
 
     python3 -m venv VENV && VENV/bin/pip install torch==2.15.0 transformers==5.23.0 compressed-tensors==0.20.0 accelerate 'mlx[cpu]==0.32.4' mlx-lm==0.32.2
     VENV/bin/pip install --no-build-isolation optimum==2.3.0 gptqmodel==7.7.0       (for gptq and awq)
-    VENV/bin/python .ci/loads.py QUANTIZE CHECKPOINT FOLDER [SCHEME...]
+    VENV/bin/python .ci/loads.py QUANTIZE CHECKPOINT FOLDER [SCHEME[:METHOD]...]
     VENV/bin/python .ci/loads.py QUANTIZE --experts FOLDER [MODEL_TYPE...]
 
 CHECKPOINT is one of the Llama family, as make_smollm2.py of the oracle makes it; FOLDER takes what is written. transformers must compute the same
-logits from a quantized folder as from what quantize decodes it to, activations left as they are. GPTQModel's module must decode what it loads of a
+logits from a quantized folder as from what quantize decodes it to, activations left as they are; with a METHOD, as in w4a16:gptq, what is chosen
+on 12 sequences of the texts that come with the program is in the folder. GPTQModel's module must decode what it loads of a
 folder to what quantize decodes it to. A folder for MLX must have the tensors that mlx-lm's own conversion makes of the checkpoint. With --experts
 small random models with experts take the place of CHECKPOINT, each in the forms that its readers load.
 """
@@ -21,6 +22,7 @@ import sys
 os.environ |= {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
 TOKENS = [[1, 50, 75, 282, 46, 31, 260, 22, 28, 66, 253, 183]]
 COMPRESSED = ("w4a16", "w8a8", "w8a16", "fp8", "fp8-block", "fp8-block-ct", "nvfp4a16", "mxfp4a16")
+CALIBRATED = ("w4a16:gptq", "w4a16:awq", "w4a16:awq,gptq", "w8a8:smoothquant")
 MLX = {"mlx-3bit": "affine", "mlx-4bit": "affine", "mlx-6bit": "affine", "mlx-8bit": "affine", "mlx-mxfp4": "mxfp4"}
 PACKED = ("gptq", "gptq-8bit", "awq")
 SMALL = dict(hidden_size=128, intermediate_size=256, moe_intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=32,
@@ -44,7 +46,9 @@ EXPERTS = {
 quantize, checkpoint, out = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 
 
-def write(source, scheme, folder, *options):
+def write(source, case, folder, *options):
+    scheme, _, method = case.partition(":")
+    options += ("--calibrate", "--chunks", "12", "--method", method) if method else ()
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([quantize, source, "-t", scheme, "--quiet", "-o", folder, *options], check=True)
 
@@ -179,9 +183,10 @@ def cases():
         for kind in sys.argv[4:] or EXPERTS:
             yield from ((f"{kind} {scheme}", act) for scheme, act in of_experts(kind))
         return
-    for scheme in sys.argv[4:] or [*COMPRESSED, *PACKED, *MLX]:
+    for case in sys.argv[4:] or [*COMPRESSED, *CALIBRATED, *PACKED, *MLX]:
+        scheme = case.partition(":")[0]
         way = in_mlx if scheme in MLX else in_gptqmodel if scheme in PACKED else in_transformers
-        yield scheme, lambda: way(checkpoint, scheme)
+        yield case, lambda: way(checkpoint, case)
 
 
 failed = False

@@ -550,6 +550,25 @@ def forecast(folder, kinds, *options):
     return {shape["type"]: shape["bytes"] for shape in json.loads(done.stdout)["outputs"]}, None
 
 
+def calibrated(folder, kind, method):
+    """What is wrong with the plan of calibrated rounding of 70 billion weights: 8 GiB are enough, so is what is asked for where less is refused, and no less."""
+    def planned(limit):
+        command = [QUANTIZE, folder, "-t", kind, "--method", method, "--calibrate", "--dry-run", "--json", "--max-memory", str(limit)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=WORK)
+    done, refused = planned("8GiB"), planned("3GiB")
+    asked = re.search(r"28672 inputs .* give at least (\d+)", refused.stderr)
+    if done.returncode or not refused.returncode or not asked:
+        return f"with 8 GiB {done.stderr.strip()[-300:]}, with 3 {refused.stderr.strip()[-300:]}"
+    needs = [json.loads(done.stdout)["preflight"].get(part) for part in ("rounding", "scaling")]
+    # the moment of 28672 columns, and somewhat more
+    if not any(needs) or any(need and (need["moments"] < 28672**2 * 4 or need["least_memory"] > int(asked[1])) for need in needs) or int(asked[1]) > 3.5e9:
+        return f"{needs}, asked for {asked[1]}"
+    enough = planned(asked[1])
+    if enough.returncode:
+        return f"{asked[1]} are asked for, and {enough.stderr.strip()[-300:]}"
+    return None if planned(int(asked[1]) - 1).returncode else f"less than {asked[1]} is enough"
+
+
 def plan():
     """The plan of 70 billion weights, printed as JSON in under 10 seconds."""
     folder = checkpoint("make_large.py", "llama-70b", "--shape", "70b", "--sparse", "--shards", "16")
@@ -562,6 +581,8 @@ def plan():
         if seconds >= 10 or len(shape["tensors"]) != 724 or not 40e9 < shape["bytes"] < 45e9:
             error = f"{seconds:.1f} s, {len(shape['tensors'])} tensors, {shape['bytes']} bytes"
     report(f"plan 70b ({seconds:.1f} s)", error)
+    for kind, method in (("Q4_K_M", "gptq"), ("w4a16", "gptq"), ("w4a16", "awq"), ("w4a16", "awq,gptq")):
+        report(f"plan 70b {kind} {method}", calibrated(folder, kind, method))
     # All types in one run, also those that need an importance matrix: of those of the goldens the whole size is known.
     kinds = [*golden("files.json")[WIDE], *(kind for kind in golden("files-imatrix.json")[WIDE] if kind not in golden("files.json")[WIDE])]
     outputs, error = forecast(folder, kinds)
