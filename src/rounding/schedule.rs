@@ -11,11 +11,16 @@ use crate::model::Model;
 use crate::pipeline::{Form, Goal};
 use crate::plan::Holders;
 
-/// Least memory for activations, decoded weights and rows that are being rounded, beside the moments.
-const BESIDE: u64 = 128 << 20;
+/// Least memory for activations, decoded weights and rows that are being rounded or tried, beside the moments.
+pub(super) const BESIDE: u64 = 128 << 20;
 
 /// Moments together take at most this share of the memory, unless one alone takes more.
 const SHARE_OF_MOMENTS: (u64, u64) = (5, 8);
+
+/// Bytes that moments may take together of so much memory.
+pub(super) fn share_of_moments(memory: u64) -> u64 {
+    (memory / SHARE_OF_MOMENTS.1 * SHARE_OF_MOMENTS.0).min(memory.saturating_sub(BESIDE))
+}
 
 /// What is rounded when.
 pub struct Schedule<'a> {
@@ -154,8 +159,7 @@ impl<'a> Schedule<'a> {
 
     /// The runs of a layer with their moments, for the goals that are `wanted`.
     pub(super) fn passes(&self, layer: usize, wanted: &dyn Fn(usize) -> bool) -> Vec<Pass> {
-        let limit =
-            (self.max_memory / SHARE_OF_MOMENTS.1 * SHARE_OF_MOMENTS.0).min(self.max_memory.saturating_sub(BESIDE));
+        let limit = share_of_moments(self.max_memory);
         let mut passes: Vec<Pass> = Vec::new();
         for measured in self.layers.get(&layer).into_iter().flatten() {
             let mut measured = measured.clone();

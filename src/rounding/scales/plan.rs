@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::super::moment::Site;
+use super::super::schedule::{BESIDE, share_of_moments};
 use super::super::{Error, Figures};
 use super::Method;
 use super::evidence::Evidence;
@@ -13,12 +14,6 @@ use crate::folding::{Folding, Link, Unlinked, Why};
 use crate::model::Model;
 use crate::pipeline::{Form, Goal};
 use crate::plan::Holders;
-
-/// Least memory for activations, decoded weights and rows that are tried, beside the moments.
-const BESIDE: u64 = 128 << 20;
-
-/// Moments together take at most this share of the memory, unless one alone takes more.
-const SHARE_OF_MOMENTS: (u64, u64) = (5, 8);
 
 /// What scales are chosen for.
 pub struct ScalePlan<'a> {
@@ -144,8 +139,7 @@ impl<'a> ScalePlan<'a> {
 
     /// The links of the runs of a layer, those that are `wanted`.
     pub(super) fn passes(&self, layer: usize, wanted: &dyn Fn(usize) -> bool) -> Vec<Vec<usize>> {
-        let room = self.max_memory.saturating_sub(self.folding.bytes());
-        let limit = (room / SHARE_OF_MOMENTS.1 * SHARE_OF_MOMENTS.0).min(room.saturating_sub(BESIDE));
+        let limit = share_of_moments(self.max_memory.saturating_sub(self.folding.bytes()));
         let mut passes: Vec<Vec<usize>> = Vec::new();
         let links = self.folding.links().iter().enumerate();
         let links = links.filter(|(number, link)| link.layer == layer && !self.users[*number].is_empty());
