@@ -187,8 +187,5 @@ impl Given<'_> {
             let words = record[columns..].as_chunks().0.iter().map(|word| f32::from_le_bytes(*word));
             stored.iter_mut().chain(offsets).zip(words).for_each(|(number, word)| *number = word);
         }
-        if coder.layout.signed {
-            codes.iter_mut().for_each(|code| *code ^= 0x80);
-        }
     }
 }

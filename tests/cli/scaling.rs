@@ -158,6 +158,12 @@ fn inputs_of_8_bits_are_made_more_even() {
     // other matrices see what they saw
     assert_eq!(report["scaling"]["unscaled"].as_array().unwrap().len(), 4);
     assert!(divergence(&out, &text) < 1e-5);
+    // levels, too, which are stored as signed bytes
+    for methods in ["gptq", "smoothquant,gptq"] {
+        let report = run("w8a8", &text, &out, &["--method", methods, "--force"]);
+        assert_eq!(report["rounding"]["rounded"].as_array().unwrap().len(), 14);
+        assert!(divergence(&out, &text) < 1e-5, "{methods}");
+    }
     let output = quantize()
         .args([FIXTURE, "-t", "w8a8,w4a16", "--method", "smoothquant", "--calibrate"])
         .arg(&text)
