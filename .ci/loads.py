@@ -22,7 +22,7 @@ import sys
 os.environ |= {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
 TOKENS = [[1, 50, 75, 282, 46, 31, 260, 22, 28, 66, 253, 183]]
 COMPRESSED = ("w4a16", "w8a8", "w8a16", "fp8", "fp8-block", "fp8-block-ct", "nvfp4a16", "mxfp4a16")
-CALIBRATED = ("w4a16:gptq", "w4a16:awq", "w4a16:awq,gptq", "w8a8:smoothquant")
+CALIBRATED = ("w4a16:gptq", "w4a16:awq", "w4a16:awq,gptq", "w8a8:smoothquant", "w8a8:smoothquant,gptq")
 MLX = {"mlx-3bit": "affine", "mlx-4bit": "affine", "mlx-6bit": "affine", "mlx-8bit": "affine", "mlx-mxfp4": "mxfp4"}
 PACKED = ("gptq", "gptq-8bit", "awq")
 SMALL = dict(hidden_size=128, intermediate_size=256, moe_intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=32,
