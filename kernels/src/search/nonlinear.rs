@@ -146,7 +146,13 @@ impl<S: Simd, const N: usize> Nonlinear<'_, S, N> {
     /// The sums of `w q x` and `w q q` over the numbers, where `q` is the value of the level of `x`.
     #[inline(always)]
     fn sums(&self, s: S, inverse: S::F32) -> [S::F32; 2] {
-        const TOGETHER: usize = 4;
+        // Measured: 16 are up to 13 % faster than 4 with 8 lanes and 4 % with 16, and a third slower without lanes.
+        if S::LANES < 8 { self.sums_of::<4>(s, inverse) } else { self.sums_of::<16>(s, inverse) }
+    }
+
+    /// The same, `TOGETHER` numbers at a time.
+    #[inline(always)]
+    fn sums_of<const TOGETHER: usize>(&self, s: S, inverse: S::F32) -> [S::F32; 2] {
         let mut sums = [s.splat(0.0); 2];
         let groups = self.x.as_chunks::<TOGETHER>().0.iter().zip(self.w.as_chunks::<TOGETHER>().0);
         for (x, w) in groups {

@@ -80,12 +80,14 @@ impl Encode for Iq4Xs {
         }
         let blocks = S::LANES.div_ceil(SUBS);
         let last = (batch.first + S::LANES).min(batch.count);
-        // No vector has less than 4 lanes.
-        let (mut x, mut w) = ([[s.splat(0.0); GROUP]; SUBS / 4], [s.splat(0.0); GROUP]);
+        // No vector has less than 4 lanes. What the weights count lies behind the weights that are used: a page away from them
+        // they would wait for each other, as in the room of a search for scale and minimum.
+        let mut room = [[s.splat(0.0); GROUP]; SUBS / 4 + 1];
+        let (x, rest) = room.split_at_mut(SUBS.div_ceil(S::LANES));
+        let w = &mut rest[0];
         for first in (batch.first..last).step_by(blocks) {
             // The first sub-block of a vector, and how many there are of all.
             let range = |vector: usize| [first * SUBS + vector * S::LANES, batch.count * SUBS];
-            let x = &mut x[..SUBS.div_ceil(S::LANES)];
             let mut scales = [0.0; MOST_LANES];
             for (i, x) in x.iter_mut().enumerate() {
                 let blocks_per_row = batch.blocks_per_row * SUBS;
@@ -96,7 +98,7 @@ impl Encode for Iq4Xs {
                     *square = squares[subs.block(lane) / SUBS - batch.first];
                 }
                 let variance = s.mul(s.load(&of_lanes), s.splat(2.0 / LEN as f32));
-                s.store(four_bit::scale(s, &subs, x, variance, &mut w), &mut scales[i * S::LANES..]);
+                s.store(four_bit::scale(s, &subs, x, variance, w), &mut scales[i * S::LANES..]);
             }
 
             let mut extremes = [0.0; MOST_LANES];
