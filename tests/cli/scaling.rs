@@ -1,4 +1,4 @@
-//! `--method awq`: the whole command on the small checkpoint. What is expected is that the same without scales, measured importance
+//! `--method awq`, and every coding of integers with `--method gptq`: the whole command on the small checkpoint. What is expected is that the same without scales, measured importance
 //! included, loses more. That folding changes nothing else is tested in `tests/families/folding.rs`.
 
 use std::fs;
@@ -68,6 +68,27 @@ fn scaled_folders_lose_less_than_measured_importance_alone() {
         assert!(found < 0.9 * expected, "{types}: {found}, plainly {expected}");
     }
     assert_eq!(names(folder.path()), ["plain", "scaled", "text.txt"]);
+}
+
+/// A coding that wrote other codes than were chosen would lose far more.
+#[test]
+fn levels_are_chosen_for_every_coding_of_integers() {
+    const SYMMETRIC: &str = "w4a16,w8a8,w8a16,gptq,gptq-8bit,awq,mlx-2bit,mlx-3bit,mlx-4bit,mlx-5bit,mlx-6bit,mlx-8bit";
+    let folder = folder();
+    let text = text(folder.path());
+    let (plain, chosen) = (folder.path().join("plain/"), folder.path().join("chosen/"));
+    for (types, arguments) in [(SYMMETRIC, &[][..]), ("w4a16,w8a16", &["--asymmetric", "--force"])] {
+        run(types, &text, &plain, arguments);
+        let report = run(types, &text, &chosen, &[arguments, &["--method", "gptq"]].concat());
+        assert_eq!(report["rounding"]["rounded"].as_array().unwrap().len(), 14 * types.split(',').count());
+        for name in types.split(',') {
+            let [found, expected] =
+                [&chosen, &plain].map(|out| divergence(&out.join(format!("tiny-llama-{name}")), &text));
+            // of 8 bits little is left to gain
+            let most = if name.contains('8') { 1.5 * expected + 1e-7 } else { expected };
+            assert!(found < most, "{name} {arguments:?}: {found}, plainly {expected}");
+        }
+    }
 }
 
 #[test]
