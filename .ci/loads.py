@@ -3,7 +3,7 @@
 
     python3 -m venv VENV && VENV/bin/pip install torch==2.15.0 transformers==5.23.0 compressed-tensors==0.20.0 accelerate 'mlx[cpu]==0.32.4' mlx-lm==0.32.2
     VENV/bin/pip install --no-build-isolation optimum==2.3.0 gptqmodel==7.7.0       (for gptq and awq)
-    VENV/bin/python .ci/loads.py QUANTIZE CHECKPOINT FOLDER [SCHEME[:METHOD]...]
+    VENV/bin/python .ci/loads.py QUANTIZE CHECKPOINT FOLDER ['SCHEME[:METHOD] [OPTION...]'...]
     VENV/bin/python .ci/loads.py QUANTIZE --experts FOLDER [MODEL_TYPE...]
 
 CHECKPOINT is one of the Llama family, as make_smollm2.py of the oracle makes it; FOLDER takes what is written. transformers must compute the same
@@ -21,9 +21,10 @@ import sys
 
 os.environ |= {"TQDM_DISABLE": "1", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
 TOKENS = [[1, 50, 75, 282, 46, 31, 260, 22, 28, 66, 253, 183]]
-COMPRESSED = ("w4a16", "w8a8", "w8a16", "fp8", "fp8-block", "fp8-block-ct", "nvfp4a16", "mxfp4a16")
+COMPRESSED = ("w4a16", "w4a16 --group-size 32", "w4a16 --group-size 64", "w4a16 --group-size channel", "w4a16 --search mse-signed",
+              "w4a16 --asymmetric", "w8a8", "w8a16", "fp8", "fp8-block", "fp8-block-ct", "nvfp4a16", "mxfp4a16")
 CALIBRATED = ("w4a16:gptq", "w4a16:awq", "w4a16:awq,gptq", "w8a8:smoothquant", "w8a8:smoothquant,gptq")
-MLX = {"mlx-3bit": "affine", "mlx-4bit": "affine", "mlx-6bit": "affine", "mlx-8bit": "affine", "mlx-mxfp4": "mxfp4"}
+MLX = {"mlx-2bit": "affine", "mlx-3bit": "affine", "mlx-4bit": "affine", "mlx-5bit": "affine", "mlx-6bit": "affine", "mlx-8bit": "affine", "mlx-mxfp4": "mxfp4"}
 PACKED = ("gptq", "gptq-8bit", "awq")
 SMALL = dict(hidden_size=128, intermediate_size=256, moe_intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=32,
              vocab_size=285, num_experts=4, num_local_experts=4, n_routed_experts=4, num_experts_per_tok=2, max_position_embeddings=256, pad_token_id=0,
@@ -47,7 +48,9 @@ quantize, checkpoint, out = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 
 
 def write(source, case, folder, *options):
+    case, *own = case.split()
     scheme, _, method = case.partition(":")
+    options += tuple(own)
     options += ("--calibrate", "--chunks", "12", "--method", method) if method else ()
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([quantize, source, "-t", scheme, "--quiet", "-o", folder, *options], check=True)
@@ -63,6 +66,9 @@ def logits(folder, **options):
 
 
 def in_transformers(source, scheme, **options):
+    if "--asymmetric" in scheme:
+        from transformers import CompressedTensorsConfig
+        options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
     coded, decoded = out / scheme, out / f"{scheme}-decoded"
     write(source, scheme, coded)
     write(coded, "safetensors-bf16", decoded)
@@ -184,7 +190,7 @@ def cases():
             yield from ((f"{kind} {scheme}", act) for scheme, act in of_experts(kind))
         return
     for case in sys.argv[4:] or [*COMPRESSED, *CALIBRATED, *PACKED, *MLX]:
-        scheme = case.partition(":")[0]
+        scheme = case.partition(":")[0].partition(" ")[0]
         way = in_mlx if scheme in MLX else in_gptqmodel if scheme in PACKED else in_transformers
         yield case, lambda: way(checkpoint, case)
 
