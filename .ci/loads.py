@@ -47,11 +47,17 @@ EXPERTS = {
 quantize, checkpoint, out = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 
 
-def write(source, case, folder, *options):
-    case, *own = case.split()
-    scheme, _, method = case.partition(":")
-    options += tuple(own)
-    options += ("--calibrate", "--chunks", "12", "--method", method) if method else ()
+def parts(case):
+    """The scheme, the method or nothing, and the options."""
+    name, *options = case.split()
+    scheme, _, method = name.partition(":")
+    return scheme, method, options
+
+
+def write(source, case, folder, *more):
+    scheme, method, options = parts(case)
+    options += more
+    options += ["--calibrate", "--chunks", "12", "--method", method] if method else []
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([quantize, source, "-t", scheme, "--quiet", "-o", folder, *options], check=True)
 
@@ -190,7 +196,7 @@ def cases():
             yield from ((f"{kind} {scheme}", act) for scheme, act in of_experts(kind))
         return
     for case in sys.argv[4:] or [*COMPRESSED, *CALIBRATED, *PACKED, *MLX]:
-        scheme = case.partition(":")[0].partition(" ")[0]
+        scheme = parts(case)[0]
         way = in_mlx if scheme in MLX else in_gptqmodel if scheme in PACKED else in_transformers
         yield case, lambda: way(checkpoint, case)
 

@@ -1,5 +1,6 @@
-//! `--method awq`, and every coding of integers with `--method gptq`: the whole command on the small checkpoint. What is expected is that the same without scales, measured importance
-//! included, loses more. That folding changes nothing else is tested in `tests/families/folding.rs`.
+//! `--method awq`, and every coding of integers with `--method gptq`: the whole command on the small checkpoint. What is expected
+//! is that the same without scales, measured importance included, loses more. That folding changes nothing else is tested in
+//! `tests/families/folding.rs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,14 @@ fn run(types: &str, text: &Path, output: &Path, arguments: &[&str]) -> Json {
     let output = command.arg("-o").arg(output).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Methods that make no sense with each other or with the types are an error of usage.
+fn assert_misused(types: &str, methods: &str, text: &Path, said: &str) {
+    let arguments = [FIXTURE, "-t", types, "--method", methods, "--calibrate"];
+    let output = quantize().args(arguments).arg(text).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains(said), "{}", stderr(&output));
 }
 
 /// Mean KL divergence from the fixture on the text.
@@ -107,14 +116,8 @@ fn levels_are_chosen_on_the_model_that_has_scales() {
     }
     assert_eq!(names(&folder.path().join("both")), ["tiny-llama-Q3_K_S.gguf", "tiny-llama-w4a16"]);
 
-    let refused = |types: &str, methods: &str, said: &str| {
-        let arguments = [FIXTURE, "-t", types, "--method", methods, "--calibrate"];
-        let output = quantize().args(arguments).arg(&text).output().unwrap();
-        assert_eq!(output.status.code(), Some(2));
-        assert!(stderr(&output).contains(said), "{}", stderr(&output));
-    };
-    refused("w8a8", "awq,smoothquant", "choose one");
-    refused("w4a16", "smoothquant,gptq", "--method smoothquant is for w8a8");
+    assert_misused("w8a8", "awq,smoothquant", &text, "choose one");
+    assert_misused("w4a16", "smoothquant,gptq", &text, "--method smoothquant is for w8a8");
 }
 
 #[test]
@@ -185,13 +188,7 @@ fn inputs_of_8_bits_are_made_more_even() {
         assert_eq!(report["rounding"]["rounded"].as_array().unwrap().len(), 14);
         assert!(divergence(&out, &text) < 1e-5, "{methods}");
     }
-    let output = quantize()
-        .args([FIXTURE, "-t", "w8a8,w4a16", "--method", "smoothquant", "--calibrate"])
-        .arg(&text)
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("--method smoothquant is for w8a8"));
+    assert_misused("w8a8,w4a16", "smoothquant", &text, "--method smoothquant is for w8a8");
 }
 
 #[test]

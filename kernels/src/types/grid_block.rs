@@ -231,10 +231,9 @@ impl Block {
             };
             if most < B::EPSILON || fits.mapped[sub] <= 0.0 {
                 found.empty |= 1 << sub;
-            } else {
-                fits.searched |= 1 << sub;
             }
         }
+        fits.searched = u32::from(!found.empty);
         let numbers = Magnitudes { x: &self.x, w: &self.w, wx: &self.wx, root: &self.root };
         search.search(s, B::RULES, numbers, &mut fits);
         let mut scales = [0.0; 16];

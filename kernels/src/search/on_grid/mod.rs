@@ -72,7 +72,7 @@ const EIGHT: [f32; 8] = [1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0];
 
 /// What is known of sub-blocks before they are searched, and what is found.
 pub(crate) struct Fits {
-    /// A bit for each sub-block that is to be searched.
+    /// A bit for each sub-block that is to be searched; others may be set beyond the last one.
     pub searched: u32,
     /// The number that is mapped to the largest value.
     pub mapped: [f32; SUBS],
